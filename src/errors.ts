@@ -1,0 +1,212 @@
+// The one error class of qed and the closed list of its codes. docs/errors.md shows the same table; a test keeps them equal.
+//
+// Four kinds, never mixed:
+//   caller   the request was wrong; sending it again changes nothing
+//   world    disk, network or another process failed; nothing is known to be wrong with the data, trying later may help
+//   refused  something was checked and is false: a proof, a signature, a stored byte
+//   bug      an invariant of our own does not hold; stop and tell us
+// Callers compare `code`, never texts. "Could not check" is never `refused`.
+
+export type ErrorKind = 'caller' | 'world' | 'refused' | 'bug';
+
+interface ErrorRow {
+  readonly kind: ErrorKind;
+  /** HTTP status that the API answers with. */
+  readonly status: number;
+  /** One sentence for docs/errors.md: what happened and what to do. */
+  readonly meaning: string;
+}
+
+const rows = {
+  // --- caller: events, versions, questions
+  'bad-request': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'The request does not have the documented form. The message names the field.',
+  },
+  'batch-empty': { kind: 'caller', status: 400, meaning: 'A batch must hold at least one event.' },
+  'batch-too-large': {
+    kind: 'caller',
+    status: 413,
+    meaning: 'A batch holds too many events. Send smaller batches.',
+  },
+  'digest-malformed': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'An event digest must be 32 bytes, in JSON 64 lower-case hex digits.',
+  },
+  'version-malformed': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'A version, size or index must be an integer from 0 to 2^53 - 1.',
+  },
+  'version-unknown': { kind: 'caller', status: 404, meaning: 'The log has not reached that version yet.' },
+  'range-reversed': { kind: 'caller', status: 400, meaning: 'The start of a range lies behind its end.' },
+  'log-empty': {
+    kind: 'caller',
+    status: 404,
+    meaning: 'The log holds no event yet, so there is nothing to prove or sign. Add one first.',
+  },
+  'time-backwards': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'A record carries an earlier time than the one before it.',
+  },
+  'record-out-of-order': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'A record does not follow the last applied one.',
+  },
+
+  // --- caller: keys and notes that the caller configures
+  'key-missing': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'The key file does not exist. Make one with qed generate keypair or ssh-keygen -t ed25519.',
+  },
+  'key-malformed': {
+    kind: 'caller',
+    status: 400,
+    meaning:
+      'The key is not an Ed25519 key in OpenSSH or PKCS#8 PEM form, or the vkey is not a C2SP verifier key.',
+  },
+  'key-weak': {
+    kind: 'caller',
+    status: 400,
+    meaning:
+      'The public key is a low-order point or not canonically encoded, so anybody could forge signatures for it.',
+  },
+  'key-permissions': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'The private key file can be read by others. Run the chmod that the message names.',
+  },
+  'key-encrypted': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'The private key is encrypted and no passphrase, or a wrong one, was given.',
+  },
+  'name-malformed': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'An origin or key name is empty, too long, or holds spaces, plus signs or control characters.',
+  },
+
+  // --- refused: what a verifier says
+  'proof-malformed': {
+    kind: 'refused',
+    status: 422,
+    meaning:
+      'The proof is not in the documented form: a field is missing, unknown, of another type or too long.',
+  },
+  'proof-question': {
+    kind: 'refused',
+    status: 422,
+    meaning: 'The proof answers another question than the one asked.',
+  },
+  'note-malformed': {
+    kind: 'refused',
+    status: 422,
+    meaning: 'The signed note or checkpoint is not in the one canonical form.',
+  },
+  'note-unsigned': { kind: 'refused', status: 422, meaning: 'No signature of a trusted key is on the note.' },
+  'signature-invalid': {
+    kind: 'refused',
+    status: 422,
+    meaning: 'A signature that names a trusted key does not verify.',
+  },
+  'origin-mismatch': { kind: 'refused', status: 422, meaning: 'The checkpoint belongs to another log.' },
+  'cosignatures-missing': {
+    kind: 'refused',
+    status: 422,
+    meaning: 'The checkpoint carries fewer valid cosignatures than the policy asks for.',
+  },
+  'snapshot-mismatch': {
+    kind: 'refused',
+    status: 422,
+    meaning: 'The snapshot is not the one that the checkpoint signs.',
+  },
+  'history-mismatch': {
+    kind: 'refused',
+    status: 422,
+    meaning: 'The history proof does not lead to the signed history digest.',
+  },
+  'hyper-mismatch': {
+    kind: 'refused',
+    status: 422,
+    meaning: 'The hyper proof does not lead to the signed hyper digest.',
+  },
+  'consistency-mismatch': {
+    kind: 'refused',
+    status: 422,
+    meaning: 'The later snapshot did not grow out of the earlier one.',
+  },
+
+  // --- world: storage
+  'store-locked': {
+    kind: 'world',
+    status: 503,
+    meaning: 'Another process has the database open. Stop it, or name another path.',
+  },
+  'store-full': {
+    kind: 'world',
+    status: 503,
+    meaning: 'The disk is full. Free space and start again: nothing acknowledged is lost.',
+  },
+  'store-failed': {
+    kind: 'world',
+    status: 503,
+    meaning: 'The database could not be read or written: permissions, or the device failed.',
+  },
+  'store-closed': {
+    kind: 'world',
+    status: 503,
+    meaning: 'The database is closed, or an earlier write failed and its outcome is unknown. Open it again.',
+  },
+  'store-corrupt': {
+    kind: 'refused',
+    status: 500,
+    meaning:
+      'Stored bytes are damaged or were edited. Do not use this copy; rebuild it from a peer or a backup.',
+  },
+
+  // --- bug
+  bug: {
+    kind: 'bug',
+    status: 500,
+    meaning: 'An invariant of qed does not hold. Please report it with the message.',
+  },
+} as const satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof rows;
+export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = rows;
+
+export type RefusalCode = {
+  [Code in ErrorCode]: (typeof rows)[Code]['kind'] extends 'refused' ? Code : never;
+}[ErrorCode];
+
+export class QedError extends Error {
+  override readonly name = 'QedError';
+  readonly code: ErrorCode;
+  /** The next step for a person, when the message alone does not say it. */
+  readonly hint: string | undefined;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { readonly hint?: string; readonly cause?: unknown } = {},
+  ) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    this.code = code;
+    this.hint = options.hint;
+  }
+
+  get kind(): ErrorKind {
+    return errorTable[this.code].kind;
+  }
+}
+
+/** Asserts an invariant of our own. Stays on in production. */
+export function assert(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new QedError('bug', message);
+}
