@@ -8,12 +8,12 @@ export const BLOCK_BYTES = 64;
 
 export interface Hash {
   /** SHA-256 of any bytes. */
-  digest(data: Uint8Array): Uint8Array;
+  readonly digest: (data: Uint8Array) => Uint8Array;
   /**
    * SHA-256 of every 64-byte block of `blocks`, written to `out` 32 bytes each.
    * `out` must hold exactly half as many bytes as `blocks` and must not overlap it.
    */
-  blocks(blocks: Uint8Array, out: Uint8Array): void;
+  readonly blocks: (blocks: Uint8Array, out: Uint8Array) => void;
 }
 
 export const portableHash: Hash = {

@@ -20,10 +20,12 @@ export interface Store {
   /** Keys in byte order, from one consistent state: the one at the first step of the iteration. */
   range(range: Range): AsyncIterable<readonly [key: Uint8Array, value: Uint8Array]>;
   /**
-   * All or nothing. When it resolves the writes are fsynced and every later read sees them.
+   * All or nothing, in the order of the calls. When it resolves, every later read sees the writes, and with `durable` (the default)
+   * they and all earlier ones are fsynced. Without it a crash of the machine may lose the latest writes, never one from the middle:
+   * for callers that can repeat them from a log of their own.
    * When it rejects, the outcome is unknown: the store refuses every further call (`store-closed`) until it is opened again.
    */
-  write(writes: readonly Write[]): Promise<void>;
+  write(writes: readonly Write[], options?: { readonly durable?: boolean }): Promise<void>;
   /** Waits for what is under way. A second close is a no-op. */
   close(): Promise<void>;
 }
