@@ -1,14 +1,19 @@
-// The memory of the hyper tree: leaves and inner nodes as fixed records in chunks of typed arrays, so that ten million keys
-// cost about 85 bytes each, nothing is copied when the tree grows, and the garbage collector has nothing to look at.
+// The memory of the hyper tree: leaves and inner nodes as fixed records in chunks of typed arrays, so that a key costs about
+// 120 bytes, nothing is copied when the tree grows, and the garbage collector has nothing to look at.
 //
 // A reference is one 32-bit integer: an inner node is its slot (>= 0), a leaf is ~index (< 0).
-// Leaves are append-only and keep the order in which keys were first logged. Slots of inner nodes are reused.
+// Leaves and slots are append-only; leaves keep the order in which keys were first logged.
 //
 //   leaf   40 bytes: u64 version, big-endian, then the key. Behind the leaf tag this is the leaf's hash input.
-//   node   11 words: left, right, shape (depth of the branching bit | top << 8), and the hash in the last eight.
+//   node   80 bytes: left, right, shape (depth of the branching bit | top << 8), some leaf below for the bits of the edge,
+//          and the block: the values of both children, which is the node's hash input.
 //
-// A node's hash is stored as its parent needs it: standing at depth `top`, one below the parent's branching bit, with the
-// single-child levels between `top` and the node's own depth already hashed in.
+// A node's own value lives in its parent's block, as the parent needs it: standing at depth `top`, one below the parent's
+// branching bit, with the single-child levels between `top` and the node's depth already hashed in. So a changed node
+// finds the value of its unchanged child in its own block, and never has to visit that child.
+//
+// A batch on its way must not be seen. Leaves and nodes that it makes go behind the counts, where no old reference leads; a node
+// that it changes is copied to the staging area and changed there. An address names either: a slot (>= 0) or a staged copy (< 0).
 import { assert } from '../errors.ts';
 
 export const NONE = 0x7fffffff;
@@ -18,20 +23,25 @@ export const KEY_AT = 8;
 const CHUNK_BITS = 16;
 const CHUNK = 1 << CHUNK_BITS;
 const CHUNK_MASK = CHUNK - 1;
-const NODE_WORDS = 11;
-const HASH_AT = 3;
+export const HASH_WORDS = 8;
+export const BLOCK_WORDS = 16;
+const BLOCK_AT = 4;
+const NODE_WORDS = BLOCK_AT + BLOCK_WORDS;
 const LEAF_WORDS = LEAF_BYTES / 4;
-/** References are 31 bits wide. */
-const COUNT_MAX = 0x7ffffffe;
+/** A place is a slot and a side in 31 bits. */
+const COUNT_MAX = 0x3ffffffe;
 
 export class Arena {
-  readonly #nodes: Int32Array[] = [];
   readonly #leafWords: Int32Array[] = [];
   readonly #leafBytes: Uint8Array[] = [];
+  readonly #nodes: Int32Array[] = [];
+  readonly #staged: Int32Array[] = [];
+  /** The slot of which staged copy i was made. */
+  #homes = new Int32Array(1024);
   #leafCount = 0;
   #slotCount = 0;
-  #free = new Int32Array(1024);
-  #freeCount = 0;
+  #madeCount = 0;
+  #stagedCount = 0;
 
   get leafCount(): number {
     return this.#leafCount;
@@ -47,8 +57,17 @@ export class Arena {
     }
   }
 
-  setLeafCount(count: number): void {
-    this.#leafCount = count;
+  /** Makes the staged batch the present state, with `leafCount` leaves. */
+  commit(leafCount: number): void {
+    for (let i = 0; i < this.#stagedCount; i++) this.#copyNode(~i, this.#homes[i]!);
+    this.#leafCount = leafCount;
+    this.#slotCount += this.#madeCount;
+    this.discard();
+  }
+
+  discard(): void {
+    this.#madeCount = 0;
+    this.#stagedCount = 0;
   }
 
   leafBytesAt(leaf: number): Uint8Array {
@@ -105,42 +124,50 @@ export class Arena {
     for (let i = 0; i < LEAF_WORDS; i++) to[toAt + i] = words[at + i]!;
   }
 
-  allocateNode(left: number, right: number, depth: number, top: number): number {
-    const slot = this.#freeCount > 0 ? this.#free[--this.#freeCount]! : this.#slotCount++;
+  makeNode(depth: number, top: number, leaf: number): number {
+    const slot = this.#slotCount + this.#madeCount++;
+    assert(slot <= COUNT_MAX, `a hyper tree of ${slot} nodes`);
     if (slot >= this.#nodes.length * CHUNK) this.#nodes.push(new Int32Array(CHUNK * NODE_WORDS));
     const words = this.#nodes[slot >>> CHUNK_BITS]!;
     const at = (slot & CHUNK_MASK) * NODE_WORDS;
-    words[at] = left;
-    words[at + 1] = right;
     words[at + 2] = depth | (top << 8);
+    words[at + 3] = leaf;
     return slot;
   }
 
-  freeNodes(slots: Int32Array): void {
-    const needed = this.#freeCount + slots.length;
-    if (needed > this.#free.length) {
-      const grown = new Int32Array(needed * 2);
-      grown.set(this.#free.subarray(0, this.#freeCount));
-      this.#free = grown;
+  /** The address of a copy of a node, to be changed in its stead, its value standing at `top`. */
+  stageNode(slot: number, top: number): number {
+    const i = this.#stagedCount++;
+    if (i >= this.#staged.length * CHUNK) this.#staged.push(new Int32Array(CHUNK * NODE_WORDS));
+    if (i >= this.#homes.length) {
+      const grown = new Int32Array(i * 2);
+      grown.set(this.#homes);
+      this.#homes = grown;
     }
-    this.#free.set(slots, this.#freeCount);
-    this.#freeCount = needed;
+    this.#homes[i] = slot;
+    this.#copyNode(slot, ~i);
+    this.#staged[i >>> CHUNK_BITS]![(i & CHUNK_MASK) * NODE_WORDS + 2] = this.depth(slot) | (top << 8);
+    return ~i;
   }
 
-  left(slot: number): number {
-    return this.#nodes[slot >>> CHUNK_BITS]![(slot & CHUNK_MASK) * NODE_WORDS]!;
+  setChild(address: number, side: number, reference: number): void {
+    const i = address ^ (address >> 31);
+    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
+    words[(i & CHUNK_MASK) * NODE_WORDS + side] = reference;
   }
 
-  right(slot: number): number {
-    return this.#nodes[slot >>> CHUNK_BITS]![(slot & CHUNK_MASK) * NODE_WORDS + 1]!;
+  child(slot: number, side: number): number {
+    return this.#nodes[slot >>> CHUNK_BITS]![(slot & CHUNK_MASK) * NODE_WORDS + side]!;
   }
 
   depth(slot: number): number {
     return this.#nodes[slot >>> CHUNK_BITS]![(slot & CHUNK_MASK) * NODE_WORDS + 2]! & 0xff;
   }
 
-  top(slot: number): number {
-    return this.#nodes[slot >>> CHUNK_BITS]![(slot & CHUNK_MASK) * NODE_WORDS + 2]! >>> 8;
+  top(address: number): number {
+    const i = address ^ (address >> 31);
+    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
+    return words[(i & CHUNK_MASK) * NODE_WORDS + 2]! >>> 8;
   }
 
   /** The child on the side of a leaf's key, in one look at the node. */
@@ -150,16 +177,43 @@ export class Arena {
     return words[at + this.keyBit(leaf, words[at + 2]! & 0xff)]!;
   }
 
-  readHash(slot: number, to: Int32Array, toAt: number): void {
-    const words = this.#nodes[slot >>> CHUNK_BITS]!;
-    const at = (slot & CHUNK_MASK) * NODE_WORDS + HASH_AT;
-    for (let i = 0; i < 8; i++) to[toAt + i] = words[at + i]!;
+  /** Some leaf below the node. */
+  leafBelow(address: number): number {
+    const i = address ^ (address >> 31);
+    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
+    return words[(i & CHUNK_MASK) * NODE_WORDS + 3]!;
   }
 
-  writeHash(slot: number, from: Int32Array, fromAt: number): void {
-    const words = this.#nodes[slot >>> CHUNK_BITS]!;
-    const at = (slot & CHUNK_MASK) * NODE_WORDS + HASH_AT;
-    for (let i = 0; i < 8; i++) words[at + i] = from[fromAt + i]!;
+  readBlock(address: number, to: Int32Array, toAt: number): void {
+    const i = address ^ (address >> 31);
+    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
+    const at = (i & CHUNK_MASK) * NODE_WORDS + BLOCK_AT;
+    for (let word = 0; word < BLOCK_WORDS; word++) to[toAt + word] = words[at + word]!;
+  }
+
+  /** The value of one child: the left (0) or the right (1) half of the block. */
+  readValue(address: number, side: number, to: Int32Array, toAt: number): void {
+    const i = address ^ (address >> 31);
+    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
+    const at = (i & CHUNK_MASK) * NODE_WORDS + BLOCK_AT + side * HASH_WORDS;
+    for (let word = 0; word < HASH_WORDS; word++) to[toAt + word] = words[at + word]!;
+  }
+
+  writeValue(address: number, side: number, from: Int32Array, fromAt: number): void {
+    const i = address ^ (address >> 31);
+    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
+    const at = (i & CHUNK_MASK) * NODE_WORDS + BLOCK_AT + side * HASH_WORDS;
+    for (let word = 0; word < HASH_WORDS; word++) words[at + word] = from[fromAt + word]!;
+  }
+
+  #copyNode(from: number, to: number): void {
+    const i = from ^ (from >> 31);
+    const source = (from < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
+    const sourceAt = (i & CHUNK_MASK) * NODE_WORDS;
+    const j = to ^ (to >> 31);
+    const target = (to < 0 ? this.#staged : this.#nodes)[j >>> CHUNK_BITS]!;
+    const targetAt = (j & CHUNK_MASK) * NODE_WORDS;
+    for (let word = 0; word < NODE_WORDS; word++) target[targetAt + word] = source[sourceAt + word]!;
   }
 }
 

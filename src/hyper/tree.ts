@@ -4,13 +4,13 @@
 // visible at once, `discard` forgets it. The same keys in the same order give the same root, however they were cut into batches.
 //
 // How: a binary trie in which a node exists only where two keys part (so a pair of keys that share 255 bits costs one node,
-// not 255). A batch is sorted, led down to the leaves it meets, and merged in one walk that copies every node it changes
-// into a fresh slot. The old root still names the old nodes; they become free when the batch is committed.
+// not 255). A batch is sorted, led down to the leaves it meets, and merged in one walk; nodes it changes are changed
+// in copies, which `commit` writes back.
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { assert } from '../errors.ts';
-import { Arena, LEAF_BYTES, NONE } from './arena.ts';
+import { Arena, KEY_AT, LEAF_BYTES, NONE } from './arena.ts';
 import { EMPTY_ROOT, type HyperLeaf, type HyperPath } from './check.ts';
-import { Rehasher } from './rehash.ts';
+import { Changes, placeUnder, Rehasher, ROOT_PLACE } from './rehash.ts';
 import { leavesByKey } from './sort.ts';
 
 export interface HyperProof {
@@ -26,8 +26,6 @@ interface Staged {
   readonly root: number;
   readonly rootHash: Uint8Array;
   readonly leafCount: number;
-  readonly made: Int32Array;
-  readonly replaced: Int32Array;
 }
 
 /** A depth below every node's: leaves stand under whatever node there is. */
@@ -36,6 +34,7 @@ const LEAF_DEPTH = 256;
 export class HyperTree {
   readonly #arena = new Arena();
   readonly #rehasher: Rehasher;
+  readonly #changes = new Changes();
   #root = NONE;
   #rootHash = EMPTY_ROOT;
   #staged: Staged | undefined;
@@ -78,14 +77,14 @@ export class HyperTree {
 
   commit(): void {
     const staged = this.#takeStaged();
-    this.#arena.setLeafCount(staged.leafCount);
-    this.#arena.freeNodes(staged.replaced);
+    this.#arena.commit(staged.leafCount);
     this.#root = staged.root;
     this.#rootHash = staged.rootHash;
   }
 
   discard(): void {
-    this.#arena.freeNodes(this.#takeStaged().made);
+    this.#takeStaged();
+    this.#arena.discard();
   }
 
   /** Leaves `from`..`to` in the order in which they were first logged: what an image keeps. */
@@ -106,10 +105,11 @@ export class HyperTree {
     this.#arena.writeLeaf(asked, 0, key, 0);
     const met = this.#leafMet(asked);
     const bit = this.#arena.firstDifference(asked, met);
-    const { path, leaf } = this.#pathTo(asked, bit, met);
-    const found = { version: this.#arena.version(met), key: this.#arena.leafBytesAt(met).slice(8) };
-    if (bit === LEAF_DEPTH) return { version: found.version, path, leaf: null };
-    return { version: null, path, leaf: leaf ? found : null };
+    const { path, leaf } = this.#pathTo(asked, bit);
+    if (bit === LEAF_DEPTH) return { version: this.#arena.version(met), path, leaf: null };
+    if (!leaf) return { version: null, path, leaf: null };
+    const other = { key: this.#arena.leafBytesAt(met).slice(KEY_AT), version: this.#arena.version(met) };
+    return { version: null, path, leaf: other };
   }
 
   /** The first version of a key, or undefined. */
@@ -126,26 +126,12 @@ export class HyperTree {
 
   #stageLeaves(first: number, count: number): Uint8Array {
     assert(this.#staged === undefined, 'a batch is already staged in the hyper tree');
-    const insert = new Insert(this.#arena, this.#root);
+    this.#changes.clear();
+    const insert = new Insert(this.#arena, this.#root, this.#changes);
     const added = insert.addLeaves(first, count);
-    this.#rehasher.rehash({
-      count: insert.made.length,
-      slots: insert.made.items,
-      leaves: insert.leaves.items,
-    });
-    this.#staged = {
-      root: insert.root,
-      rootHash: this.#hashOf(insert.root),
-      leafCount: first + added,
-      made: insert.made.taken(),
-      replaced: insert.replaced.taken(),
-    };
-    return this.#staged.rootHash.slice();
-  }
-
-  #hashOf(reference: number): Uint8Array {
-    if (reference === NONE) return EMPTY_ROOT;
-    return reference < 0 ? this.#rehasher.leafHash(~reference) : this.#rehasher.storedHash(reference);
+    const rootHash = added === 0 ? this.#rootHash : this.#rehasher.rehash(this.#changes);
+    this.#staged = { root: insert.root, rootHash, leafCount: first + added };
+    return rootHash.slice();
   }
 
   /** The leaf that the key's bits lead to; it shares with the key every bit that any node on the way looks at. */
@@ -155,41 +141,37 @@ export class HyperTree {
     return ~reference;
   }
 
-  /** The path to the place of `asked`, which parts from `met`, the leaf it leads to, at `bit`. */
-  #pathTo(asked: number, bit: number, met: number): { path: HyperPath; leaf: boolean } {
+  /** The path to the place of `asked`, which parts from the leaf it leads to at `bit`; `leaf`: the place holds a leaf. */
+  #pathTo(asked: number, bit: number): { path: HyperPath; leaf: boolean } {
     const arena = this.#arena;
     const path: (Uint8Array | null)[] = [];
     let reference = this.#root;
     while (reference >= 0 && arena.depth(reference) < bit) {
       while (path.length < arena.depth(reference)) path.push(null);
-      const toRight = arena.keyBit(asked, arena.depth(reference)) === 1;
-      path.push(this.#hashOf(toRight ? arena.left(reference) : arena.right(reference)));
+      path.push(this.#rehasher.childValue(reference, 1 - arena.keyBit(asked, arena.depth(reference))));
       reference = arena.childToward(reference, asked);
     }
     if (reference < 0) return { path: path.reverse(), leaf: true };
     // The key leaves the trie on the edge above a node: its place is empty, and the node's value stands beside it.
     while (path.length < bit) path.push(null);
-    path.push(this.#rehasher.valueAt(reference, bit + 1, met));
+    path.push(this.#rehasher.valueAt(reference, bit + 1));
     return { path: path.reverse(), leaf: false };
   }
 }
 
-/** One batch on its way into the trie: the nodes it makes, the nodes they replace. */
+/** One batch on its way into the trie. */
 class Insert {
-  readonly made = new Growing();
-  /** A leaf below each made node: its key gives the bits of the node's edge. */
-  readonly leaves = new Growing();
-  readonly replaced = new Growing();
-  readonly #arena: Arena;
   root: number;
-  /** New leaves in key order; for each, the old leaf it meets and the first bit in which the two differ. */
+  readonly #arena: Arena;
+  readonly #changes: Changes;
+  /** New leaves in key order; for each, the first bit in which it differs from the old leaf that it meets. */
   #order: Int32Array = new Int32Array(0);
-  #met: Int32Array = new Int32Array(0);
   #parting: Int32Array = new Int32Array(0);
 
-  constructor(arena: Arena, root: number) {
+  constructor(arena: Arena, root: number, changes: Changes) {
     this.#arena = arena;
     this.root = root;
+    this.#changes = changes;
   }
 
   /** Adds those of the leaves whose keys are new, packs them together, and says how many they are. */
@@ -198,8 +180,9 @@ class Insert {
     if (this.root !== NONE) this.#meetOldLeaves();
     if (this.#order.length < count) this.#pack(first, count);
     const added = this.#order.length;
-    if (added > 0)
-      this.root = this.root === NONE ? this.#build(0, added, 0) : this.#merge(this.root, 0, added, 0, 0);
+    if (added === 0) return 0;
+    if (this.root === NONE) this.root = this.#build(0, added, 0, ROOT_PLACE);
+    else this.root = this.#merge(this.root, 0, added, 0, ROOT_PLACE);
     return added;
   }
 
@@ -211,29 +194,27 @@ class Insert {
     const arena = this.#arena;
     const order = this.#order;
     const met = new Int32Array(order.length).fill(this.root);
-    let under = this.root < 0 ? new Int32Array(0) : Int32Array.from(order.keys());
-    while (under.length > 0) {
+    const under = Int32Array.from(order.keys());
+    let underCount = this.root < 0 ? 0 : under.length;
+    while (underCount > 0) {
       let still = 0;
-      for (let i = 0; i < under.length; i++) {
+      for (let i = 0; i < underCount; i++) {
         const at = under[i]!;
         const child = arena.childToward(met[at]!, order[at]!);
         met[at] = child;
         if (child >= 0) under[still++] = at;
       }
-      under = under.subarray(0, still);
+      underCount = still;
     }
-    const parting = new Int32Array(order.length);
     let kept = 0;
     for (let i = 0; i < order.length; i++) {
       const bit = arena.firstDifference(order[i]!, ~met[i]!);
       if (bit === LEAF_DEPTH) continue;
       order[kept] = order[i]!;
-      met[kept] = ~met[i]!;
-      parting[kept++] = bit;
+      met[kept++] = bit;
     }
     this.#order = order.subarray(0, kept);
-    this.#met = met;
-    this.#parting = parting;
+    this.#parting = met.subarray(0, kept);
   }
 
   /** Closes the gaps that dropped leaves left, so that leaves stay dense and in the order of their versions. */
@@ -250,62 +231,80 @@ class Insert {
   }
 
   /**
-   * The subtree at `reference` with the new leaves `from`..`to` merged in, its value standing at `top`.
-   * All these leaves lead to this subtree; `below` is an old leaf under it.
+   * The subtree at `reference` with the new leaves `from`..`to` merged in. All of them lead to this subtree.
+   * Its value will stand at depth `top` and belongs to `place`.
    */
-  #merge(reference: number, from: number, to: number, top: number, below: number): number {
+  #merge(reference: number, from: number, to: number, top: number, place: number): number {
     const arena = this.#arena;
-    if (from === to) return this.#atTop(reference, top, below);
-    const met = this.#met[from]!;
     const bit = Math.min(this.#parting[from]!, this.#parting[to - 1]!);
     if (reference < 0 || bit < arena.depth(reference))
-      return this.#splitEdge(reference, from, to, top, bit, met);
+      return this.#splitEdge(reference, from, to, top, bit, place);
 
     const depth = arena.depth(reference);
+    const address = this.#stage(reference, top, place);
     const middle = this.#partition(from, to, depth);
-    const left = this.#merge(arena.left(reference), from, middle, depth + 1, met);
-    const right = this.#merge(arena.right(reference), middle, to, depth + 1, met);
-    this.replaced.push(reference);
-    return this.#make(left, right, depth, top, met);
+    if (from < middle) this.#mergeChild(reference, 0, address, from, middle);
+    if (middle < to) this.#mergeChild(reference, 1, address, middle, to);
+    return reference;
+  }
+
+  #mergeChild(reference: number, side: number, address: number, from: number, to: number): void {
+    const child = this.#arena.child(reference, side);
+    const top = this.#arena.depth(reference) + 1;
+    this.#arena.setChild(address, side, this.#merge(child, from, to, top, placeUnder(address, side)));
   }
 
   /** Some leaves part from the edge above `reference` at `bit`, its earliest parting: a new node stands there. */
-  #splitEdge(reference: number, from: number, to: number, top: number, bit: number, below: number): number {
+  #splitEdge(reference: number, from: number, to: number, top: number, bit: number, place: number): number {
+    const slot = this.#make(bit, top, this.#order[from]!, place);
     // Sorted, the leaves that part here stand at one end, on the side of their bit; for the rest the edge goes on.
-    const partLeft = this.#parting[from] === bit && this.#arena.keyBit(this.#order[from]!, bit) === 0;
     const middle = this.#partition(from, to, bit);
-    const left = partLeft
-      ? this.#build(from, middle, bit + 1)
-      : this.#merge(reference, from, middle, bit + 1, below);
-    const right = partLeft
-      ? this.#merge(reference, middle, to, bit + 1, below)
-      : this.#build(middle, to, bit + 1);
-    return this.#make(left, right, bit, top, below);
+    const partSide = from < middle && this.#parting[from] === bit ? 0 : 1;
+    const [partFrom, partTo, goFrom, goTo] =
+      partSide === 0 ? [from, middle, middle, to] : [middle, to, from, middle];
+    const goPlace = placeUnder(slot, 1 - partSide);
+    const parted = this.#build(partFrom, partTo, bit + 1, placeUnder(slot, partSide));
+    const going =
+      goFrom < goTo
+        ? this.#merge(reference, goFrom, goTo, bit + 1, goPlace)
+        : this.#moveDown(reference, bit + 1, goPlace);
+    this.#arena.setChild(slot, partSide, parted);
+    this.#arena.setChild(slot, 1 - partSide, going);
+    return slot;
   }
 
-  /** An unchanged subtree; when its edge has become shorter its stored value must be hashed anew. */
-  #atTop(reference: number, top: number, below: number): number {
-    const arena = this.#arena;
-    if (reference < 0 || arena.top(reference) === top) return reference;
-    this.replaced.push(reference);
-    return this.#make(arena.left(reference), arena.right(reference), arena.depth(reference), top, below);
+  /** An unchanged subtree under a new parent: its edge is shorter, so its value is hashed anew. */
+  #moveDown(reference: number, top: number, place: number): number {
+    if (reference < 0) this.#changes.leaves.push(~reference, place);
+    else this.#stage(reference, top, place);
+    return reference;
   }
 
   /** A subtree of new leaves alone. */
-  #build(from: number, to: number, top: number): number {
+  #build(from: number, to: number, top: number, place: number): number {
     const leaf = this.#order[from]!;
-    if (to - from === 1) return ~leaf;
+    if (to - from === 1) {
+      this.#changes.leaves.push(leaf, place);
+      return ~leaf;
+    }
     const depth = this.#arena.firstDifference(leaf, this.#order[to - 1]!);
+    const slot = this.#make(depth, top, leaf, place);
     const middle = this.#partition(from, to, depth);
-    const left = this.#build(from, middle, depth + 1);
-    return this.#make(left, this.#build(middle, to, depth + 1), depth, top, leaf);
+    this.#arena.setChild(slot, 0, this.#build(from, middle, depth + 1, placeUnder(slot, 0)));
+    this.#arena.setChild(slot, 1, this.#build(middle, to, depth + 1, placeUnder(slot, 1)));
+    return slot;
   }
 
-  #make(left: number, right: number, depth: number, top: number, leaf: number): number {
-    const slot = this.#arena.allocateNode(left, right, depth, top);
-    this.made.push(slot);
-    this.leaves.push(leaf);
+  #make(depth: number, top: number, leaf: number, place: number): number {
+    const slot = this.#arena.makeNode(depth, top, leaf);
+    this.#changes.levels[depth]!.push(slot, place);
     return slot;
+  }
+
+  #stage(reference: number, top: number, place: number): number {
+    const address = this.#arena.stageNode(reference, top);
+    this.#changes.levels[this.#arena.depth(reference)]!.push(address, place);
+    return address;
   }
 
   /** The first of the sorted leaves whose key has a one at `bit`. */
@@ -327,23 +326,4 @@ function withoutRepeats(arena: Arena, order: Int32Array): Int32Array {
     order[kept++] = order[i]!;
   }
   return order.subarray(0, kept);
-}
-
-/** A list of 32-bit integers that grows. */
-class Growing {
-  items = new Int32Array(64);
-  length = 0;
-
-  push(item: number): void {
-    if (this.length === this.items.length) {
-      const grown = new Int32Array(this.length * 2);
-      grown.set(this.items);
-      this.items = grown;
-    }
-    this.items[this.length++] = item;
-  }
-
-  taken(): Int32Array {
-    return this.items.subarray(0, this.length);
-  }
 }
