@@ -79,12 +79,23 @@ const rows = {
   'key-permissions': {
     kind: 'caller',
     status: 400,
-    meaning: 'The private key file can be read by others. Run the chmod that the message names.',
+    meaning: 'The private key file can be read by others. Run the chmod that the hint names.',
   },
   'key-encrypted': {
     kind: 'caller',
     status: 400,
     meaning: 'The private key is encrypted and no passphrase, or a wrong one, was given.',
+  },
+  'key-exists': {
+    kind: 'caller',
+    status: 409,
+    meaning:
+      'There is a key file at that path already. It is never overwritten: move it, or name another path.',
+  },
+  'key-file-failed': {
+    kind: 'world',
+    status: 503,
+    meaning: 'A key file could not be read or written: permissions, a missing folder, or the device failed.',
   },
   'name-malformed': {
     kind: 'caller',
@@ -168,6 +179,25 @@ const rows = {
     status: 500,
     meaning:
       'Stored bytes are damaged or were edited. Do not use this copy; rebuild it from a peer or a backup.',
+  },
+
+  // --- world: the replicated log
+  busy: {
+    kind: 'world',
+    status: 503,
+    meaning: 'Too much is waiting, or the caller gave up first. Nothing was proposed: send it again later.',
+  },
+  'outcome-unknown': {
+    kind: 'world',
+    status: 503,
+    meaning:
+      'The record was proposed, but whether it is or will be in the log is not known. Look before sending it again.',
+  },
+  'log-compacted': {
+    kind: 'world',
+    status: 503,
+    meaning:
+      'The next record that this database needs is no longer in the log. Fetch what is missing from a peer or a backup.',
   },
 
   // --- bug
