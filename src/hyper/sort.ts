@@ -8,6 +8,7 @@ const EXACT_BITS = 53;
 /** The leaves `from`..`to` in key order; equal keys in the order in which they came. */
 export function leavesByKey(arena: Arena, from: number, to: number): Int32Array {
   const count = to - from;
+  if (count < 2) return Int32Array.from({ length: count }, () => from);
   const positionRange = 2 ** Math.max(1, Math.ceil(Math.log2(count)));
   const prefixBits = Math.min(32, EXACT_BITS - Math.log2(positionRange));
   const prefixDivisor = 2 ** (32 - prefixBits);

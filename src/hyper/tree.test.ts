@@ -93,12 +93,26 @@ describe('hyper tree', () => {
       at += count;
     }
     const loaded = new HyperTree(nativeHash);
-    loaded.stageRecords(whole.leafRecords(0, 1200));
-    loaded.commit();
-    loaded.stageRecords(pieces.leafRecords(1200, 3000));
+    loaded.load([whole.leafRecords(0, 1200), pieces.leafRecords(1200, 2500)]);
+    expect(loaded.size).toBe(2500);
+    loaded.stage(joined(keys.slice(2500)), 2500);
     loaded.commit();
     expect(hex(pieces.root)).toBe(hex(whole.root));
     expect(hex(loaded.root)).toBe(hex(whole.root));
+  });
+
+  it('loads more leaves than one part, and refuses a key that comes twice', () => {
+    const random = seededRandom(3);
+    const staged = new HyperTree(nativeHash);
+    staged.stage(random.bytes(32 * 40_000), 0);
+    staged.commit();
+    const loaded = new HyperTree(nativeHash);
+    loaded.load([staged.leafRecords(0, 40_000)]);
+    expect(hex(loaded.root)).toBe(hex(staged.root));
+    const twice = [staged.leafRecords(0, 20_000), staged.leafRecords(7000, 7001)];
+    expect(() => new HyperTree(nativeHash).load(twice)).toThrow(
+      expect.objectContaining({ code: 'store-corrupt' }),
+    );
   });
 
   it('keeps the first version, inside a batch and across batches', () => {

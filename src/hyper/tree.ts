@@ -7,7 +7,7 @@
 // not 255). A batch is sorted, led down to the leaves it meets, and merged in one walk; nodes it changes are changed
 // in copies, which `commit` writes back.
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
-import { assert } from '../errors.ts';
+import { assert, QedError } from '../errors.ts';
 import { Arena, KEY_AT, LEAF_BYTES, NONE } from './arena.ts';
 import { EMPTY_ROOT, type HyperLeaf, type HyperPath } from './check.ts';
 import { Changes, placeUnder, Rehasher, ROOT_PLACE } from './rehash.ts';
@@ -28,6 +28,8 @@ interface Staged {
   readonly leafCount: number;
 }
 
+/** Leaves built and hashed at a time when a tree is loaded: their nodes fit the processor's cache. */
+const PART = 16_384;
 /** A depth below every node's: leaves stand under whatever node there is. */
 const LEAF_DEPTH = 256;
 
@@ -63,16 +65,31 @@ export class HyperTree {
     return this.#stageLeaves(first, count);
   }
 
-  /** As `stage`, for leaf records as `leafRecords` gives them: keys not in the tree yet, in the order of their versions. */
-  stageRecords(records: Uint8Array): Uint8Array {
-    assert(records.length % LEAF_BYTES === 0, `leaf records of ${records.length} bytes`);
-    const count = records.length / LEAF_BYTES;
-    const first = this.#arena.leafCount;
-    this.#arena.reserveLeaves(first + count);
-    for (let i = 0; i < count; i++) {
-      this.#arena.leafBytesAt(first + i).set(records.subarray(i * LEAF_BYTES, (i + 1) * LEAF_BYTES));
+  /**
+   * Fills an empty tree from leaf records, as `leafRecords` gave them: distinct keys. It is built group by group of keys that
+   * stand close together, so that each group stays in the processor's cache. Loaded leaves stand in key order afterwards.
+   * A key that comes twice is refused; the tree is then of no use.
+   */
+  load(segments: Iterable<Uint8Array>): void {
+    assert(this.#root === NONE, 'a hyper tree can only be loaded while it is empty');
+    const arena = this.#arena;
+    let count = 0;
+    for (const records of segments) {
+      arena.reserveLeaves(count + records.length / LEAF_BYTES);
+      for (let at = 0; at < records.length; at += LEAF_BYTES) {
+        arena.leafBytesAt(count++).set(records.subarray(at, at + LEAF_BYTES));
+      }
     }
-    return this.#stageLeaves(first, count);
+    if (count === 0) return;
+    const starts = arena.groupLeaves(count);
+    for (let group = 0; group < 256; group++) {
+      arena.permuteLeaves(starts[group]!, leavesByKey(arena, starts[group]!, starts[group + 1]!));
+    }
+    this.#changes.clear();
+    const insert = new Insert(arena, NONE, this.#changes);
+    const rootHash = insert.addSorted(count, () => this.#rehasher.rehash(this.#changes));
+    this.#staged = { root: insert.root, rootHash, leafCount: count };
+    this.commit();
   }
 
   commit(): void {
@@ -186,6 +203,31 @@ class Insert {
     return added;
   }
 
+  /** Fills an empty trie from leaves that stand in key order, hashing each part of it while it is in the processor's cache. */
+  addSorted(count: number, rehash: () => Uint8Array): Uint8Array {
+    this.#order = Int32Array.from({ length: count }, (_, i) => i);
+    let rootHash = EMPTY_ROOT;
+    const build = (from: number, to: number, top: number, place: number): number => {
+      let reference: number;
+      if (to - from <= PART) {
+        reference = this.#build(from, to, top, place);
+      } else {
+        const depth = this.#arena.firstDifference(from, to - 1);
+        const slot = this.#arena.makeNode(depth, top, from);
+        const middle = this.#partition(from, to, depth);
+        this.#arena.setChild(slot, 0, build(from, middle, depth + 1, placeUnder(slot, 0)));
+        this.#arena.setChild(slot, 1, build(middle, to, depth + 1, placeUnder(slot, 1)));
+        this.#changes.levels[depth]!.push(slot, place);
+        reference = slot;
+      }
+      rootHash = rehash();
+      this.#changes.clear();
+      return reference;
+    };
+    this.root = build(0, count, 0, ROOT_PLACE);
+    return rootHash;
+  }
+
   /**
    * Leads all keys down together, a level a pass, so that the processor waits for many memory reads at once.
    * Drops the keys that are there already.
@@ -288,6 +330,7 @@ class Insert {
       return ~leaf;
     }
     const depth = this.#arena.firstDifference(leaf, this.#order[to - 1]!);
+    if (depth === LEAF_DEPTH) throw new QedError('store-corrupt', 'the hyper image holds a key twice');
     const slot = this.#make(depth, top, leaf, place);
     const middle = this.#partition(from, to, depth);
     this.#arena.setChild(slot, 0, this.#build(from, middle, depth + 1, placeUnder(slot, 0)));
