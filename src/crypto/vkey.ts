@@ -3,15 +3,7 @@
 // The type is fixed by the vkey, never by a note: a signature is only ever tried as what its key is for.
 import { sha256 } from '@noble/hashes/sha2.js';
 import { QedError } from '../errors.ts';
-import {
-  concat,
-  decodeBase64,
-  encodeBase64,
-  encodeHex,
-  encodeUtf8,
-  equalBytes,
-  isUnicode,
-} from './encoding.ts';
+import { concat, decodeBase64, encodeBase64, encodeHex, encodeUtf8, isUnicode } from './encoding.ts';
 import { checkPublicKey } from './ed25519.ts';
 
 /** Signs a note's text as it stands: the key of a log. */
@@ -67,10 +59,6 @@ export function checkName(name: string): void {
 /** What signed-note asks of a key name. Notes of others may hold longer names than ours. */
 export function isName(name: string): boolean {
   return isUnicode(name) && /^[^\p{White_Space}\p{Cc}+]+$/u.test(name);
-}
-
-export function sameVerifier(a: Verifier, b: Verifier): boolean {
-  return a.name === b.name && a.type === b.type && equalBytes(a.publicKey, b.publicKey);
 }
 
 /** The four bytes of a key id, as they stand before a signature in a note. */
