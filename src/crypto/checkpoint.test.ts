@@ -201,6 +201,9 @@ describe('cosignatures', () => {
       'signature-invalid',
     );
     expect(codeOf(() => openTimes(withTime(new Uint8Array())))).toBe('signature-invalid');
+    expect(codeOf(() => openTimes(withTime(concat(encodeU64(time), Uint8Array.of(0)))))).toBe(
+      'signature-invalid',
+    );
   });
 });
 

@@ -109,7 +109,7 @@ describe('OpenSSH keys', () => {
       innerPublic: own,
       secret: concat(seed, own),
       comment: 'c',
-      padding: Uint8Array.of(1, 2, 3, 4, 5, 6, 7),
+      padding: Uint8Array.of(1, 2, 3, 4),
       publicTail: '',
       tail: '',
       ...change,
@@ -137,6 +137,7 @@ describe('OpenSSH keys', () => {
   }
 
   it('are read as written by another writer, whatever the comment', () => {
+    expect(publicKeyOf(parse(pem(build())))).toEqual(own);
     const paddings: number[] = [];
     for (let length = 0; length < 16; length++) {
       // The section without comment and padding has 131 bytes with the comment's length.
@@ -154,7 +155,7 @@ describe('OpenSSH keys', () => {
     ['no key', { count: 0 }],
     ['two keys', { count: 2 }],
     ['options of a KDF', { options: 'x' }],
-    ['another type inside', { innerType: 'ssh-rsa' }],
+    ['another type inside', { innerType: 'ssh-ed25518' }],
     ['checks that differ', { check2: 1 }],
     ['another public key inside', { innerPublic: other }],
     ['another public key outside', { public: other }],
@@ -164,9 +165,10 @@ describe('OpenSSH keys', () => {
     ['a seed alone', { secret: seed }],
     ['a short public key', { public: own.subarray(1) }],
     ['no padding', { padding: new Uint8Array() }],
-    ['a block of padding too much', { padding: Uint8Array.from({ length: 15 }, (_, at) => at + 1) }],
-    ['zeros for padding', { padding: new Uint8Array(7) }],
-    ['one wrong byte of padding', { padding: Uint8Array.of(1, 2, 3, 4, 5, 6, 8) }],
+    ['padding that is cut short', { padding: Uint8Array.of(1, 2, 3) }],
+    ['a block of padding too much', { padding: Uint8Array.from({ length: 12 }, (_, at) => at + 1) }],
+    ['zeros for padding', { padding: new Uint8Array(4) }],
+    ['one wrong byte of padding', { padding: Uint8Array.of(1, 2, 3, 5) }],
     ['bytes after the public key', { publicTail: 'x' }],
     ['bytes at the end', { tail: 'x' }],
     ['a type that is not text', { type: Uint8Array.of(0xff) }],
@@ -322,7 +324,9 @@ describe('key files', () => {
     mkdirSync(join(folder, 'sub'), { mode: 0o700 });
     expect(codeOf(() => readPrivateKey(join(folder, 'sub')))).toBe('key-malformed');
     writeFileSync(join(folder, 'big'), 'x'.repeat(KEY_FILE_BYTES_MAX + 1), { mode: 0o600 });
-    expect(codeOf(() => readPrivateKey(join(folder, 'big')))).toBe('key-malformed');
+    expect(refusal(() => readPrivateKey(join(folder, 'big'))).message).toContain(
+      `at most ${KEY_FILE_BYTES_MAX} bytes`,
+    );
     writeFileSync(join(folder, 'binary'), Uint8Array.of(0xff, 0), { mode: 0o600 });
     expect(codeOf(() => readPrivateKey(join(folder, 'binary')))).toBe('key-malformed');
     expect(codeOf(() => readPrivateKey(join(install('pkcs8-plain'), 'below')))).toBe('key-file-failed');

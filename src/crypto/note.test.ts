@@ -168,6 +168,7 @@ describe('attacks on the form', () => {
     ['a text that goes on after the signatures', `${note}more\n`],
     ['an empty line at the end', `${note}\n`],
     ['an empty line between signatures, one unsigned', `${text}\n${line}\nx\n`],
+    ['another character for the last newline', `${note.slice(0, -1)}x`],
     ['CRLF', note.replaceAll('\n', '\r\n')],
     ['CRLF at one line', note.replace('\n', '\r\n')],
     ['a carriage return at the end', `${note.slice(0, -1)}\r\n`],
