@@ -1,0 +1,26 @@
+// A balloon over a plain map, for tests that need no disk: what it plans is written and committed at once.
+import { Balloon, type Batch } from '../src/balloon/balloon.ts';
+import { type Snapshot } from '../src/balloon/proof.ts';
+import { rebuildHyper } from '../src/balloon/rebuild.ts';
+import { type Hash } from '../src/crypto/hash.ts';
+import { memoryValues, type MemoryValues } from './history-log.ts';
+
+export interface MemoryBalloon {
+  readonly balloon: Balloon;
+  readonly values: MemoryValues;
+  readonly apply: (batch: Batch) => Snapshot;
+}
+
+export function memoryBalloon(hash: Hash, values = memoryValues()): MemoryBalloon {
+  const balloon = Balloon.open(hash, values, (view) => rebuildHyper(view, []));
+  return {
+    balloon,
+    values,
+    apply(batch) {
+      const plan = balloon.plan(batch);
+      values.write(plan.writes);
+      balloon.commit(plan);
+      return plan.snapshot;
+    },
+  };
+}
