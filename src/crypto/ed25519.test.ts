@@ -209,9 +209,10 @@ describe('one accepted set', () => {
     }
   });
 
-  it.each([0, 1, 32, 63, 65, 72, 128])('refuses a signature of %d bytes', (length) => {
+  it.each([0, 1, 32, 63, 64, 65, 72, 128])('refuses a signature of %d zero bytes', (length) => {
     const publicKey = publicKeyOf(privateKeyFromSeed(new Uint8Array(32)));
     expect(verify(publicKey, encodeUtf8('x'), new Uint8Array(length))).toBe(false);
+    expect(verify(littleEndian(2n), encodeUtf8('x'), new Uint8Array(length))).toBe(false);
   });
 });
 

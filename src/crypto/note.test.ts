@@ -105,6 +105,13 @@ describe('opening', () => {
     expect(code(`${text}\n${otherName}`)).toBe('note-unsigned');
   });
 
+  it('skips names that are odd but allowed', () => {
+    const odd = ['\u007f', '\ufeff', '🌲', 'n'.repeat(5000)].map((name) =>
+      formatSignature({ ...eve.signText(text), name }),
+    );
+    expect(code(`${text}\n${odd.join('')}${bob.line(text)}`)).toBe('accepted');
+  });
+
   it('refuses a known name and id with the signature of another key', () => {
     const collision = formatSignature({
       ...eve.signText(text),
@@ -355,6 +362,7 @@ describe('vkeys', () => {
     ['no name', good.replace(vkey.name, ''), 'name-malformed'],
     ['a name with a space', good.replace('alice', 'a ice'), 'name-malformed'],
     ['a name with a newline', good.replace('alice', 'a\nice'), 'name-malformed'],
+    ['a name with a DEL', good.replace('alice', 'a\u007fice'), 'name-malformed'],
     ['a long name', good.replace('alice', 'a'.repeat(300)), 'name-malformed'],
     ['another name', good.replace('alice', 'alicf'), 'key-malformed'],
     ['another id', good.replace(/\+[0-9a-f]{8}\+/, '+00000000+'), 'key-malformed'],

@@ -37,28 +37,31 @@ export function parseVkey(text: string): Verifier {
   const key = parts && decodeBase64(parts[3]!);
   if (!key) throw malformed('it is not of the form name+id+base64');
   const type = key[0];
-  if (type !== LOG_KEY && type !== COSIGNER_KEY)
+  if (type !== LOG_KEY && type !== COSIGNER_KEY) {
     throw malformed('its type is not 1 (Ed25519) or 4 (cosignature/v1)');
+  }
   const verifier = createVerifier(parts[1]!, type, key.subarray(1));
-  if (formatVkey(verifier) !== text) throw malformed(`its key id is not the one of its name and key`);
+  if (formatVkey(verifier) !== text) throw malformed('its key id is not the one of its name and key');
   return verifier;
 }
 
 /** Key names and origins: not empty, no Unicode space, no plus sign, no control character, at most 255 bytes. */
 export function checkName(name: string): void {
-  if (!isName(name))
+  if (!isName(name) || /\p{Control}/u.test(name)) {
+    const quoted = JSON.stringify(name.slice(0, 64));
     throw new QedError(
       'name-malformed',
-      `the name ${JSON.stringify(name.slice(0, 64))} is empty or holds spaces, plus signs or control characters`,
+      `the name ${quoted} is empty or holds spaces, plus signs or controls`,
     );
+  }
   if (encodeUtf8(name).length > NAME_BYTES_MAX) {
     throw new QedError('name-malformed', `the name has more than ${NAME_BYTES_MAX} bytes`);
   }
 }
 
-/** What signed-note asks of a key name. Notes of others may hold longer names than ours. */
+/** What signed-note asks of a key name in a note. Lines of others, which are skipped, may hold what `checkName` refuses. */
 export function isName(name: string): boolean {
-  return isUnicode(name) && /^[^\p{White_Space}\p{Cc}+]+$/u.test(name);
+  return isUnicode(name) && /^[^\p{White_Space}+]+$/u.test(name);
 }
 
 /** The four bytes of a key id, as they stand before a signature in a note. */
