@@ -3,6 +3,7 @@
 //
 // The state holds only what still grows: the last tile of each level and the entries of the last bundle, some tens of kilobytes.
 // All that is full lies in the store and never changes.
+import { concat } from '../crypto/encoding.ts';
 import { type Hash } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { ENTRY_BYTES } from './entry.ts';
@@ -87,13 +88,7 @@ function sealBundle(bundle: number, pieces: readonly Piece[]): HistoryWrite[] {
 }
 
 export function joinPieces(pieces: readonly Piece[]): Uint8Array {
-  const joined = new Uint8Array(pieces.reduce((length, piece) => length + piece.entries.length, 0));
-  let at = 0;
-  for (const { entries } of pieces) {
-    joined.set(entries, at);
-    at += entries.length;
-  }
-  return joined;
+  return concat(...pieces.map((piece) => piece.entries));
 }
 
 function appendToTiles(hash: Hash, history: History, entries: Uint8Array) {

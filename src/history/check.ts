@@ -3,10 +3,10 @@
 //
 // A proof binds its numbers only through the roots: size and root of a tree must come from ONE trusted place (a checkpoint).
 // Someone free to choose a size for a given root finds many that fit.
+import { equalBytes, isSize } from '../crypto/encoding.ts';
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { nodeHash } from './merkle.ts';
 import { consistencySpans, inclusionSpans } from './position.ts';
-import { isCount } from './u64.ts';
 
 /** Is the leaf with this hash entry `version` of the tree with this size and root? */
 export function checkInclusion(
@@ -17,7 +17,7 @@ export function checkInclusion(
   proof: readonly Uint8Array[],
   root: Uint8Array,
 ): boolean {
-  if (!isCount(version) || !isCount(size) || version >= size) return false;
+  if (!isSize(version) || !isSize(size) || version >= size) return false;
   const spans = inclusionSpans(version, size);
   if (proof.length !== spans.length || !areHashes([leaf, root, ...proof])) return false;
   let node = leaf;
@@ -37,7 +37,7 @@ export function checkConsistency(
   endRoot: Uint8Array,
   proof: readonly Uint8Array[],
 ): boolean {
-  if (!isCount(startSize) || !isCount(endSize) || startSize === 0 || startSize > endSize) return false;
+  if (!isSize(startSize) || !isSize(endSize) || startSize === 0 || startSize > endSize) return false;
   const spans = consistencySpans(startSize, endSize);
   if (proof.length !== spans.length || !areHashes([startRoot, endRoot, ...proof])) return false;
 
@@ -60,8 +60,4 @@ export function checkConsistency(
 
 function areHashes(list: readonly (Uint8Array | undefined)[]): boolean {
   return list.every((bytes) => bytes?.length === DIGEST_BYTES);
-}
-
-function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
-  return left.every((byte, i) => byte === right[i]);
 }

@@ -1,9 +1,9 @@
 // An entry is what the history tree holds at a version, always 72 bytes:
 //   eventDigest[32] ‖ hyperDigest[32] ‖ u64(time in ms)
 // The entries of a batch differ in their event digest only, so a batch is encoded in one go.
+import { readU64, U64_BYTES, writeU64 } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { assert } from '../errors.ts';
-import { readU64, U64_BYTES, writeU64 } from './u64.ts';
 
 export const ENTRY_BYTES = 2 * DIGEST_BYTES + U64_BYTES;
 

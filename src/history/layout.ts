@@ -5,11 +5,10 @@
 //                     (tile.ts says which). One of level 1 and up that still grows: its hashes so far. A growing tile of level 0
 //                     is not stored: it follows from the entry pieces.
 // A batch therefore writes its own entries, and now and then a tile: never much more than it brings.
-import { DIGEST_BYTES } from '../crypto/hash.ts';
+import { readU64, U64_BYTES, writeU64 } from '../crypto/encoding.ts';
 import { QedError } from '../errors.ts';
 import { ENTRY_BYTES } from './entry.ts';
 import { TILE_WIDTH } from './position.ts';
-import { readU64, U64_BYTES, writeU64 } from './u64.ts';
 
 export const BUNDLE_BYTES = TILE_WIDTH * ENTRY_BYTES;
 
@@ -66,9 +65,4 @@ export function readStored(reader: HistoryReader, at: Uint8Array, length: number
 
 export function corrupt(at: Uint8Array, what: string): QedError {
   return new QedError('store-corrupt', `The history tree is damaged: ${describeKey(at)} ${what}.`);
-}
-
-/** Hash number `slot` of a run of hashes, as bytes of its own. */
-export function hashAt(hashes: Uint8Array, slot: number): Uint8Array {
-  return new Uint8Array(hashes.subarray(slot * DIGEST_BYTES, (slot + 1) * DIGEST_BYTES));
 }

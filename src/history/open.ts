@@ -3,15 +3,14 @@
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { edgeRoot, type History, type Piece } from './append.ts';
 import { ENTRY_BYTES } from './entry.ts';
-import { bundleKey, corrupt, hashAt, type HistoryReader, pieceKey, readStored, tileKey } from './layout.ts';
+import { bundleKey, corrupt, type HistoryReader, pieceKey, readStored, tileKey } from './layout.ts';
 import { emptyRoot, leafHash } from './merkle.ts';
-import { edgeTile, edgeWidth, levelsAt, TILE_LEVELS, TILE_WIDTH } from './position.ts';
-import { emptyTile, pushHash, type Tile } from './tile.ts';
-import { checkCount } from './u64.ts';
+import { checkPosition, edgeTile, edgeWidth, levelsAt, TILE_LEVELS, TILE_WIDTH } from './position.ts';
+import { emptyTile, hashAt, pushHash, type Tile } from './tile.ts';
 
 /** The state of a log that has `size` entries. Its root is computed: the caller compares it with the one that was stored or signed. */
 export function openHistory(hash: Hash, reader: HistoryReader, size: number): History {
-  checkCount('size', size);
+  checkPosition('size', size);
   refuseLaterWrites(reader, size);
   const pieces = openPieces(reader, size);
   const edge: Tile[] = [];
@@ -47,10 +46,11 @@ function openPieces(reader: HistoryReader, size: number): Piece[] {
     }
     const entries = reader.get(key);
     if (entries === undefined) throw corrupt(key, 'is missing');
-    next += entries.length / ENTRY_BYTES;
-    if (!Number.isInteger(next) || next <= version || next > size) {
-      throw corrupt(key, `holds ${entries.length} bytes`);
+    const count = entries.length / ENTRY_BYTES;
+    if (!Number.isInteger(count) || count === 0 || count > size - version) {
+      throw corrupt(key, `holds ${entries.length} bytes in a log of ${size} entries`);
     }
+    next += count;
     pieces.push({ first: version, entries });
   }
   return pieces;

@@ -1,7 +1,8 @@
 // Where things are in an RFC 9162 tree: which parts of it a root or a proof is made of, and which tile holds a node.
 // The only arithmetic on versions and sizes, which go up to 2^53 - 1. JavaScript's bit operators stop at 32 bits, so here are
 // divisions and multiplications by powers of two, which are exact in this range; bit operators touch only numbers inside a tile.
-import { assert } from '../errors.ts';
+import { isSize } from '../crypto/encoding.ts';
+import { assert, QedError } from '../errors.ts';
 
 /** A tile is 256 hashes wide and 8 levels of the tree high, as C2SP tlog-tiles has it. */
 export const TILE_WIDTH = 256;
@@ -35,6 +36,15 @@ function power(height: number): number {
   const value = powers[height];
   assert(value !== undefined, `no subtree is ${height} high`);
   return value;
+}
+
+/** The door check of every version, size and index. */
+export function checkPosition(what: string, value: number): void {
+  if (isSize(value)) return;
+  throw new QedError(
+    'version-malformed',
+    `The ${what} ${String(value)} is not an integer from 0 to 2^53 - 1.`,
+  );
 }
 
 /** The largest power of two that is smaller than `count`: where RFC 9162 splits a tree of `count` entries, 2 and more. */

@@ -2,13 +2,13 @@
 //   tile/<level>/<index>[.p/<width>]     hashes, 32 bytes each
 //   tile/entries/<index>[.p/<width>]     entries, each behind its length in two bytes
 // The index is written in groups of three digits, all but the last behind an x: 1234067 is x001/x234/067.
+import { isSize } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
 import { ENTRY_BYTES } from './entry.ts';
 import { readStored, tileKey } from './layout.ts';
 import { edgeTile, edgeWidth, levelsAt, TILE_WIDTH } from './position.ts';
 import { STORED_TILE_BYTES, tileHashes } from './tile.ts';
-import { isCount } from './u64.ts';
 import { bundleEntries, type HistoryView } from './view.ts';
 
 export interface TileName {
@@ -45,7 +45,7 @@ export function parseTilePath(path: string): TileName | undefined {
 }
 
 function isTileName({ level, index, width }: TileName): boolean {
-  return (level === 'entries' || level <= LEVEL_MAX) && isCount(index) && width >= 1 && width <= TILE_WIDTH;
+  return (level === 'entries' || level <= LEVEL_MAX) && isSize(index) && width >= 1 && width <= TILE_WIDTH;
 }
 
 /** The bytes of a tile or bundle that exists at the view's size, or existed at a smaller one. */

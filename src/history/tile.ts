@@ -3,7 +3,6 @@
 // and rows 3 and 6: for one seventh more bytes, no node is more than 3 hashes away, instead of 127.
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { assert } from '../errors.ts';
-import { hashAt } from './layout.ts';
 import { nodeHash, pairHash } from './merkle.ts';
 import { TILE_HEIGHT, TILE_WIDTH } from './position.ts';
 
@@ -97,4 +96,9 @@ export function storedNode(hash: Hash, stored: Uint8Array, row: number, position
   const left = storedNode(hash, stored, row - 1, 2 * position);
   const right = storedNode(hash, stored, row - 1, 2 * position + 1);
   return nodeHash(hash, left, right);
+}
+
+/** Hash number `slot` of a run of hashes, as bytes of its own. */
+export function hashAt(hashes: Uint8Array, slot: number): Uint8Array {
+  return new Uint8Array(hashes.subarray(slot * DIGEST_BYTES, (slot + 1) * DIGEST_BYTES));
 }

@@ -7,6 +7,7 @@ import { ENTRY_BYTES } from './entry.ts';
 import { BUNDLE_BYTES, bundleKey, type HistoryReader, readStored, tileKey } from './layout.ts';
 import { emptyRoot, nodeHash } from './merkle.ts';
 import {
+  checkPosition,
   consistencySpans,
   edgeTile,
   inclusionSpans,
@@ -17,7 +18,6 @@ import {
   tilePlace,
 } from './position.ts';
 import { STORED_TILE_BYTES, storedNode, tileNode } from './tile.ts';
-import { checkCount } from './u64.ts';
 
 export interface HistoryView {
   readonly hash: Hash;
@@ -41,7 +41,6 @@ export function rootAt(view: HistoryView, size: number): Uint8Array {
 
 /** Proves entry `version` in the tree of `size` entries: sibling hashes from the leaf up. */
 export function inclusionProof(view: HistoryView, version: number, size: number): Uint8Array[] {
-  checkCount('version', version);
   checkProvable(view, size);
   checkVersion(view, version);
   if (version >= size) {
@@ -72,10 +71,14 @@ export function entryAt(view: HistoryView, version: number): Uint8Array {
 }
 
 /** The entries from version `from` up to, not including, `to`, in runs of 256 at most, each read when it is asked for. */
-export function* entryRuns(view: HistoryView, from: number, to: number): Generator<EntryRun> {
-  checkCount('version', from);
+export function entryRuns(view: HistoryView, from: number, to: number): Iterable<EntryRun> {
+  checkPosition('version', from);
   checkSize(view, to);
   if (from > to) throw new QedError('range-reversed', `The range from ${from} to ${to} runs backwards.`);
+  return runs(view, from, to);
+}
+
+function* runs(view: HistoryView, from: number, to: number): Generator<EntryRun> {
   for (let at = from; at < to;) {
     const { first, entries } = runAt(view, at);
     const run = entries.subarray((at - first) * ENTRY_BYTES, (to - first) * ENTRY_BYTES);
@@ -128,13 +131,13 @@ function spanHash(hash: Hash, nodes: Nodes, span: Span): Uint8Array {
 }
 
 function checkSize({ history }: HistoryView, size: number): void {
-  checkCount('size', size);
+  checkPosition('size', size);
   if (size <= history.size) return;
   throw new QedError('version-unknown', `The log has ${history.size} entries, not ${size} yet.`);
 }
 
 function checkProvable(view: HistoryView, size: number): void {
-  checkCount('size', size);
+  checkPosition('size', size);
   if (view.history.size === 0 || size === 0) {
     throw new QedError('log-empty', 'There is nothing to prove about a log without entries.');
   }
@@ -142,7 +145,7 @@ function checkProvable(view: HistoryView, size: number): void {
 }
 
 function checkVersion({ history }: HistoryView, version: number): void {
-  checkCount('version', version);
+  checkPosition('version', version);
   if (version < history.size) return;
   throw new QedError('version-unknown', `The log has ${history.size} entries, so no version ${version} yet.`);
 }
