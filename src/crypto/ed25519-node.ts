@@ -9,7 +9,7 @@ import {
 } from 'node:crypto';
 import { assert } from '../errors.ts';
 import { concat, decodeHex } from './encoding.ts';
-import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES, type Verify } from './ed25519.ts';
+import { hasLowOrderR, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, type Verify } from './ed25519.ts';
 
 export const SEED_BYTES = 32;
 
@@ -19,6 +19,7 @@ const pkcs8Prefix = decodeHex('302e020100300506032b657004220420')!;
 
 export const nativeVerify: Verify = (publicKey, message, signature) => {
   if (publicKey.length !== PUBLIC_KEY_BYTES || signature.length !== SIGNATURE_BYTES) return false;
+  if (hasLowOrderR(signature)) return false;
   const key = createPublicKey({ key: spki(publicKey), format: 'der', type: 'spki' });
   return nodeVerify(null, message, key, signature);
 };

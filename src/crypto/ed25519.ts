@@ -3,10 +3,12 @@
 // Implementations differ at the edges of Ed25519. Two verifiers of one log must not, so the accepted set is fixed here:
 //   - the public key is the canonical encoding of a point that is not of low order, checked once when a key is loaded;
 //   - s < L;
-//   - R is, byte for byte, the encoding of [s]B - [k]A. Hence R is canonical and the equation is the one without cofactor.
-// This is RFC 8032 section 5.1.7 with its stricter equation, what OpenSSL and Go do, and therefore what the public
-// transparency tools accept. The cofactored equation of ed25519.verify in @noble takes signatures with a torsion part,
-// which OpenSSL refuses, so the equation is written out here, on the library's points.
+//   - R is, byte for byte, the encoding of [s]B - [k]A. Hence R is canonical and the equation is the one without cofactor;
+//   - R is not of low order.
+// This is RFC 8032 section 5.1.7 with its stricter equation, which is what OpenSSL and Go check, and what public transparency
+// tools therefore accept. They take an R of low order; newer versions of Node do not, and no honest signer makes one.
+// The cofactored equation of verify in @noble/ed25519 takes signatures with a torsion part, which the others refuse, so the
+// equation is written out here, on the library's points.
 import { Point } from '@noble/ed25519';
 import { sha512 } from '@noble/hashes/sha2.js';
 import { QedError } from '../errors.ts';
@@ -20,8 +22,20 @@ export type Verify = (publicKey: Uint8Array, message: Uint8Array, signature: Uin
 
 const order = Point.CURVE().n;
 
+// The canonical encodings of the eight points of low order; y is 1, -1, 0, and two more values with either sign of x.
+const lowOrderPoints: ReadonlySet<string> = new Set([
+  '0100000000000000000000000000000000000000000000000000000000000000',
+  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+  '0000000000000000000000000000000000000000000000000000000000000000',
+  '0000000000000000000000000000000000000000000000000000000000000080',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa',
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85',
+]);
+
 export const portableVerify: Verify = (publicKey, message, signature) => {
-  if (signature.length !== SIGNATURE_BYTES) return false;
+  if (signature.length !== SIGNATURE_BYTES || hasLowOrderR(signature)) return false;
   const r = signature.subarray(0, 32);
   const s = littleEndian(signature.subarray(32));
   const a = decodePoint(publicKey);
@@ -30,6 +44,11 @@ export const portableVerify: Verify = (publicKey, message, signature) => {
   const expected = Point.BASE.multiply(s, false).subtract(a.multiply(k, false));
   return equalBytes(expected.toBytes(), r);
 };
+
+/** Part of every verification, since libraries do not agree on it. */
+export function hasLowOrderR(signature: Uint8Array): boolean {
+  return lowOrderPoints.has(encodeHex(signature.subarray(0, 32)));
+}
 
 /** Refuses public keys under which anybody could sign (low order) or that have a second spelling (not canonical). */
 export function checkPublicKey(publicKey: Uint8Array): void {
