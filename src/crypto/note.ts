@@ -35,17 +35,18 @@ export interface NoteSignature {
   readonly signature: Uint8Array;
 }
 
-export interface OpenedNote {
+export interface Note {
   readonly text: string;
-  /** Only signatures that verified, in the order of their lines. At least one. */
+  /** In the order of their lines. */
   readonly signatures: readonly NoteSignature[];
 }
 
+/** The note with only those signatures that are by the given keys: at least one, and each verified. */
 export function openNote(
   note: string | Uint8Array,
   verifiers: readonly Verifier[],
   verify: Verify = portableVerify,
-): OpenedNote {
+): Note {
   const { text, signatures } = parseNote(note);
   const verified = verifySignatures(text, signatures, verifiers, verify);
   if (verified.length === 0) {
@@ -112,8 +113,8 @@ export function formatSignature({ name, id, signature }: NoteSignature): string 
   return `— ${name} ${encodeBase64(concat(idBytes(id), signature))}\n`;
 }
 
-/** Takes a note apart and checks its form. The text must not be used before its signatures are verified. */
-export function parseNote(note: string | Uint8Array): OpenedNote {
+/** Takes a note apart and checks its form, with all its signatures. The text must not be used before its signatures are verified. */
+export function parseNote(note: string | Uint8Array): Note {
   const whole = noteText(note);
   const end = whole.lastIndexOf('\n\n');
   if (end < 0) throw malformed('it has no empty line before its signatures');
