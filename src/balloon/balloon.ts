@@ -150,8 +150,8 @@ export class Balloon {
 
   /** Proves that version `end` grew out of version `start`. */
   incremental(start: number, end: number): IncrementalProof {
-    this.#checkVersion(start);
-    this.#checkVersion(end);
+    this.checkVersion(start);
+    this.checkVersion(end);
     if (start > end) throw new QedError('range-reversed', `version ${start} lies behind version ${end}`);
     const { view } = this;
     const hashes = consistencyProof(view, start + 1, end + 1);
@@ -164,7 +164,7 @@ export class Balloon {
 
   /** The snapshot of the batch that ends with `version`, with its audit proof. */
   snapshotAt(version: number): { snapshot: Snapshot; audit: readonly Uint8Array[] } {
-    this.#checkVersion(version);
+    this.checkVersion(version);
     const { view } = this;
     const snapshot = version === this.size - 1 ? this.#present() : snapshotOf(view, version);
     const audit = inclusionProof(view, version, version + 1);
@@ -173,6 +173,19 @@ export class Balloon {
       throw corrupt(`entry ${version} is not under the history digest of size ${version + 1}`);
     }
     return { snapshot, audit };
+  }
+
+  /** Throws unless the log has reached this version. */
+  checkVersion(version: number): void {
+    if (!isSize(version)) {
+      throw new QedError(
+        'version-malformed',
+        `${String(version)} is not a version: an integer from 0 to 2^53 - 1`,
+      );
+    }
+    const last = this.#present().version;
+    if (version > last)
+      throw new QedError('version-unknown', `the log ends at version ${last}, before ${version}`);
   }
 
   #present(): Snapshot {
@@ -184,18 +197,6 @@ export class Balloon {
   #presence(version: number): Pick<MembershipProof, 'entry' | 'history'> {
     const { hyperDigest, time } = readEntry(this.view, version);
     return { entry: { hyperDigest, time }, history: inclusionProof(this.view, version, this.size) };
-  }
-
-  #checkVersion(version: number): void {
-    if (!isSize(version)) {
-      throw new QedError(
-        'version-malformed',
-        `${String(version)} is not a version: an integer from 0 to 2^53 - 1`,
-      );
-    }
-    const last = this.#present().version;
-    if (version > last)
-      throw new QedError('version-unknown', `the log ends at version ${last}, before ${version}`);
   }
 
   #checkBatch({ index, time, eventDigests }: Batch): void {

@@ -1,0 +1,77 @@
+// A record: what travels through the replicated log. It carries one batch: a time, and the event digests of one or more requests.
+//
+//   record    version (1) ‖ u64 time in ms ‖ u16 number of requests ‖ requests ‖ event digests, 32 bytes each
+//   request   key[16] ‖ u16 count        the next `count` digests are this request's; a key of 16 zero bytes is no key
+//
+// A request's key makes it safe to repeat: see requests.ts. Whoever proposes a record has checked it; a record that cannot be read was not
+// written by us, so reading one back throws `bug`.
+import { readU64, U64_BYTES, writeU64 } from '../crypto/encoding.ts';
+import { DIGEST_BYTES } from '../crypto/hash.ts';
+import { assert } from '../errors.ts';
+
+export const REQUEST_KEY_BYTES = 16;
+
+export interface Request {
+  /** Undefined when the caller gave none: then a repetition is a new request. */
+  readonly key: Uint8Array | undefined;
+  /** 32 bytes each, one after the other; at least one. */
+  readonly eventDigests: Uint8Array;
+}
+
+export interface Record {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly requests: readonly Request[];
+}
+
+const VERSION = 1;
+const HEAD_BYTES = 1 + U64_BYTES + 2;
+const REQUEST_BYTES = REQUEST_KEY_BYTES + 2;
+const U16_MAX = 0xffff;
+
+export function encodeRecord({ time, requests }: Record): Uint8Array {
+  assert(requests.length > 0 && requests.length <= U16_MAX, `a record of ${requests.length} requests`);
+  const digestBytes = requests.reduce((sum, { eventDigests }) => sum + eventDigests.length, 0);
+  const bytes = new Uint8Array(HEAD_BYTES + requests.length * REQUEST_BYTES + digestBytes);
+  const view = new DataView(bytes.buffer);
+  bytes[0] = VERSION;
+  writeU64(bytes, 1, time);
+  view.setUint16(1 + U64_BYTES, requests.length);
+  let at = HEAD_BYTES;
+  let digestsAt = HEAD_BYTES + requests.length * REQUEST_BYTES;
+  for (const { key, eventDigests } of requests) {
+    const count = eventDigests.length / DIGEST_BYTES;
+    assert(
+      Number.isInteger(count) && count > 0 && count <= U16_MAX,
+      `a request of ${eventDigests.length} bytes`,
+    );
+    assert(key === undefined || key.length === REQUEST_KEY_BYTES, 'a request key is not 16 bytes');
+    if (key) bytes.set(key, at);
+    view.setUint16(at + REQUEST_KEY_BYTES, count);
+    bytes.set(eventDigests, digestsAt);
+    at += REQUEST_BYTES;
+    digestsAt += eventDigests.length;
+  }
+  return bytes;
+}
+
+export function decodeRecord(bytes: Uint8Array): Record {
+  assert(bytes.length >= HEAD_BYTES && bytes[0] === VERSION, 'a record of an unknown form');
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const time = readU64(bytes, 1);
+  const requestCount = view.getUint16(1 + U64_BYTES);
+  let digestsAt = HEAD_BYTES + requestCount * REQUEST_BYTES;
+  assert(time !== undefined && requestCount > 0 && digestsAt <= bytes.length, 'a record that cannot be read');
+  const requests: Request[] = [];
+  for (let i = 0; i < requestCount; i++) {
+    const at = HEAD_BYTES + i * REQUEST_BYTES;
+    const length = view.getUint16(at + REQUEST_KEY_BYTES) * DIGEST_BYTES;
+    const key = bytes.slice(at, at + REQUEST_KEY_BYTES);
+    const eventDigests = bytes.slice(digestsAt, digestsAt + length);
+    assert(length > 0 && eventDigests.length === length, 'a record that is cut off');
+    requests.push({ key: key.some((byte) => byte !== 0) ? key : undefined, eventDigests });
+    digestsAt += length;
+  }
+  assert(digestsAt === bytes.length, 'a record with bytes left over');
+  return { time, requests };
+}
