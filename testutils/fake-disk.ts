@@ -58,10 +58,13 @@ export function createFakeDisk(
   const locks = new Set<string>();
   let used = [...start.values()].reduce((sum, bytes) => sum + bytes.length, 0);
 
+  let steps = 0;
+  let syncs = 0;
+
   /** How many of `wanted` steps can be made before the power goes off. */
   const take = (wanted: number): number => {
-    const possible = Math.min(wanted, (disk.faults.powerOffAt ?? Infinity) - disk.steps);
-    disk.steps += possible;
+    const possible = Math.min(wanted, (disk.faults.powerOffAt ?? Infinity) - steps);
+    steps += possible;
     return possible;
   };
   const step = (): void => {
@@ -110,16 +113,20 @@ export function createFakeDisk(
       step();
       const { pending } = inode;
       inode.pending = [];
-      disk.syncs += 1;
-      if (disk.syncs === disk.faults.failSync) throw Object.assign(new Error('EIO: sync'), { code: 'EIO' });
+      syncs += 1;
+      if (syncs === disk.faults.failSync) throw Object.assign(new Error('EIO: sync'), { code: 'EIO' });
       inode.durable = pending.reduce(applyPending, inode.durable);
     },
     close: () => Promise.resolve(),
   });
 
   const disk: FakeDisk = {
-    steps: 0,
-    syncs: 0,
+    get steps() {
+      return steps;
+    },
+    get syncs() {
+      return syncs;
+    },
     faults,
     makeDirectory: () => Promise.resolve(),
     async list(directory) {
@@ -176,9 +183,10 @@ export function createFakeDisk(
     },
     contents: (path) => inodeAt(path).visible,
     damage(path, change) {
-      const bytes = change(inodeAt(path).visible.slice());
-      names.set(path, { visible: bytes, durable: bytes, pending: [] });
-      durableNames.set(path, names.get(path)!);
+      const inode = inodeAt(path);
+      inode.visible = change(inode.visible.slice());
+      inode.durable = inode.visible;
+      inode.pending = [];
     },
   };
   return disk;

@@ -8,6 +8,7 @@ import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { ClassicLevel } from 'classic-level';
 import { QedError } from '../errors.ts';
+import { storeError } from '../storage/level-errors.ts';
 
 export interface DiskFile {
   write(bytes: Uint8Array, position: number): Promise<void>;
@@ -101,30 +102,27 @@ async function lock(path: string): Promise<() => Promise<void>> {
   try {
     await level.open();
   } catch (error) {
-    const cause = error instanceof Error ? error.cause : undefined;
-    if (errorCode(cause) === 'LEVEL_LOCKED') {
-      const message = `another process has ${dirname(path)} open`;
-      throw new QedError('store-locked', message, { cause, hint: 'Stop it, or name another directory.' });
-    }
-    throw diskError(`lock ${path}`, cause ?? error);
+    const { code } = storeError(path, error);
+    if (code === 'store-locked')
+      throw new QedError(code, `${dirname(path)} is in use, here or by another process`, {
+        hint,
+        cause: error,
+      });
+    if (code !== 'store-corrupt') throw diskError(`lock ${path}`, error);
+    throw new QedError('store-failed', `cannot lock ${path}: the files there are damaged`, {
+      hint: 'Remove them: they hold nothing but the lock.',
+      cause: error,
+    });
   }
   return () => level.close();
 }
 
-/** The file system's refusal as a refusal of ours: a full disk, or any other failure. One of ours passes unchanged. */
+/** The file system's refusal under one of our codes. An error of ours passes unchanged. */
 export function diskError(doing: string, cause: unknown): QedError {
   if (cause instanceof QedError) return cause;
-  const said = cause instanceof Error ? cause.message : String(cause);
-  const message = `cannot ${doing}: ${said}`;
-  // LevelDB passes the system's words on, but not its code.
-  if (['ENOSPC', 'EDQUOT'].includes(errorCode(cause)) || /no space left|quota exceeded/i.test(said))
-    return new QedError('store-full', message, { cause, hint: 'Free space and start again.' });
-  return new QedError('store-failed', message, {
+  const { code, hint } = storeError(doing, cause);
+  return new QedError(code, `cannot ${doing}: ${String(cause)}`, {
     cause,
-    hint: 'Check the permissions of the directory and the health of the device, then start again.',
+    ...(hint === undefined ? {} : { hint }),
   });
-}
-
-function errorCode(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }

@@ -7,7 +7,7 @@
 //
 // What cannot be told apart: while the log rests, a mark is written behind the last group, though not fsynced at once. If the machine loses
 // power before the mark reaches the disk AND the last group is damaged later, it looks as if it had never been finished. The same holds for
-// a file whose end somebody cut off. Two things still notice: the stored commit index, and a database that has applied more than the log holds.
+// a log whose end somebody cut off. A database that has applied more than the log holds still notices (single.ts).
 import { join } from 'node:path';
 import { equalBytes } from '../crypto/encoding.ts';
 import { QedError } from '../errors.ts';
@@ -86,7 +86,6 @@ export function recoverSegment(
   const wholeTo = tail.end + (tail.marked ? HEAD_BYTES : 0);
   const rest = bytes.length - wholeTo;
   if (!isLast && (!tail.marked || rest > 0)) throw damaged(path, wholeTo, 'the segment is not whole');
-  if (isLast) checkWhole(state, path, tail.end);
   return { state, tail, cut: rest > 0 ? { path, offset: wholeTo, bytes: rest } : undefined };
 }
 
@@ -135,16 +134,14 @@ function readGroup(
   return { ...tail, sequence: tail.sequence + 1, chain, end, unproven: bytes.subarray(tail.end, end) };
 }
 
-function checkWhole(state: LogState, path: string, end: number): void {
-  if (state.missingTo !== undefined)
-    throw damaged(
-      path,
-      0,
-      `records ${state.base.index + 1} to ${state.missingTo} lie in segments that are missing`,
-    );
-  const { commit } = state.hardState;
-  if (commit > state.last.index)
-    throw damaged(path, end, `the log ends at record ${state.last.index}, but ${commit} were committed`);
+/** To be called behind the last segment: records that were there when the first one was begun must be there, compacted or replaced. */
+export function checkWhole({ missingTo, base }: LogState, firstPath: string): void {
+  if (missingTo === undefined) return;
+  throw damaged(
+    firstPath,
+    0,
+    `records ${base.index + 1} to ${missingTo} lay in segments before it that are missing`,
+  );
 }
 
 export function damaged(path: string, offset: number, what: string): QedError {

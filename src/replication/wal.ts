@@ -13,6 +13,7 @@ import { assert, QedError } from '../errors.ts';
 import { diskError, type Disk, type DiskFile } from './disk.ts';
 import { LogState, type Slot } from './log-state.ts';
 import {
+  checkWhole,
   damaged,
   recoverSegment,
   segmentName,
@@ -108,6 +109,7 @@ async function recoverSegments(
     recovered = recoverSegment(recovered, path, number, bytes, number === numbers.at(-1));
     segments.push({ number, path, file: await disk.open(path) });
   }
+  if (recovered) checkWhole(recovered.state, segments[0]!.path);
   await disk.syncDirectory(directory);
   return recovered;
 }
