@@ -105,7 +105,7 @@ async function lock(path: string): Promise<() => Promise<void>> {
     const { code } = storeError(path, error);
     if (code === 'store-locked')
       throw new QedError(code, `${dirname(path)} is in use, here or by another process`, {
-        hint,
+        hint: 'Stop that process, or name another path.',
         cause: error,
       });
     if (code !== 'store-corrupt') throw diskError(`lock ${path}`, error);
