@@ -23,7 +23,7 @@ import { RaftNode, type NodeOptions } from '../src/raft/node.ts';
 import { voterIds } from '../src/raft/quorum.ts';
 import { orderedHardState } from '../src/raft/ready.ts';
 import type { SayLevel } from '../src/raft/say.ts';
-import type { Refused } from '../src/raft/step.ts';
+import type { Refused } from '../src/raft/raft.ts';
 import { parseChanges } from './raft-exam-tables.ts';
 import { parseLine, valuesOf, type Arg, type Command, type Interpreter } from './raft-exam.ts';
 

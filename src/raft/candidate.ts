@@ -4,35 +4,31 @@ import { campaign, countVote } from './campaign.ts';
 import { hearLeader } from './follower.ts';
 import { nobody, type Message } from './message.ts';
 import { describeRole } from './describe.ts';
-import { hex, type Raft } from './raft.ts';
+import { hex, type Answers, type Raft, type Refused } from './raft.ts';
 import { becomeFollower, becomeLeader } from './roles.ts';
-import type { Refused } from './step.ts';
 
-export function stepCandidate(raft: Raft, m: Message): Refused | undefined {
-  switch (m.type) {
-    case 'MsgProp':
-      raft.say('info', `${hex(raft.id)} no leader at term ${raft.term}; dropping proposal`);
-      return 'proposal-dropped';
-    case 'MsgApp':
-    case 'MsgHeartbeat':
-    case 'MsgSnap':
-      // Somebody else has won this term.
-      becomeFollower(raft, m.term, m.from);
-      hearLeader(raft, m);
-      return undefined;
-    case 'MsgVoteResp':
-    case 'MsgPreVoteResp':
-      hearVote(raft, m);
-      return undefined;
-    case 'MsgTimeoutNow':
-      raft.say(
-        'debug',
-        `${hex(raft.id)} [term ${raft.term} state ${describeRole(raft.role)}] ignored MsgTimeoutNow from ${hex(m.from)}`,
-      );
-      return undefined;
-    default:
-      return undefined;
-  }
+export const candidateAnswers: Answers = {
+  MsgApp: yieldToLeader,
+  MsgHeartbeat: yieldToLeader,
+  MsgSnap: yieldToLeader,
+  MsgVoteResp: hearVote,
+  MsgPreVoteResp: hearVote,
+  MsgTimeoutNow: (raft, m) =>
+    raft.say(
+      'debug',
+      `${hex(raft.id)} [term ${raft.term} state ${describeRole(raft.role)}] ignored MsgTimeoutNow from ${hex(m.from)}`,
+    ),
+};
+
+export function dropProposal(raft: Raft): Refused {
+  raft.say('info', `${hex(raft.id)} no leader at term ${raft.term}; dropping proposal`);
+  return 'proposal-dropped';
+}
+
+/** Somebody else has won this term. */
+function yieldToLeader(raft: Raft, m: Message): void {
+  becomeFollower(raft, m.term, m.from);
+  hearLeader(raft, m);
 }
 
 function hearVote(raft: Raft, m: Message): void {

@@ -2,46 +2,33 @@
 import { startCampaign } from './campaign.ts';
 import { checkMembership, memberIds } from './membership.ts';
 import { nobody, type Message, type RaftSnapshot } from './message.ts';
-import { hex, send, type Raft } from './raft.ts';
+import { hex, send, type Answers, type Raft, type Refused } from './raft.ts';
 import { newMember, switchMembership, trackMembers } from './reconfigure.ts';
-import type { Refused } from './step.ts';
 
-export function stepFollower(raft: Raft, m: Message): Refused | undefined {
-  switch (m.type) {
-    case 'MsgProp':
-      return forwardProposal(raft, m);
-    case 'MsgApp':
-    case 'MsgHeartbeat':
-    case 'MsgSnap':
-      raft.electionElapsed = 0;
-      raft.lead = m.from;
-      hearLeader(raft, m);
-      return undefined;
-    case 'MsgTransferLeader':
-      forward(raft, m, 'leader transfer msg');
-      return undefined;
-    case 'MsgReadIndex':
-      forward(raft, m, 'index reading msg');
-      return undefined;
-    case 'MsgReadIndexResp':
-      takeReadState(raft, m);
-      return undefined;
-    case 'MsgForgetLeader':
-      forgetLeader(raft);
-      return undefined;
-    case 'MsgTimeoutNow':
-      raft.say(
-        'info',
-        `${hex(raft.id)} [term ${raft.term}] received MsgTimeoutNow from ${hex(m.from)} and starts an election to get leadership.`,
-      );
-      startCampaign(raft, 'transfer');
-      return undefined;
-    default:
-      return undefined;
-  }
+export const followerAnswers: Answers = {
+  MsgApp: followLeader,
+  MsgHeartbeat: followLeader,
+  MsgSnap: followLeader,
+  MsgTransferLeader: (raft, m) => forward(raft, m, 'leader transfer msg'),
+  MsgReadIndex: (raft, m) => forward(raft, m, 'index reading msg'),
+  MsgReadIndexResp: takeReadState,
+  MsgForgetLeader: forgetLeader,
+  MsgTimeoutNow(raft, m) {
+    raft.say(
+      'info',
+      `${hex(raft.id)} [term ${raft.term}] received MsgTimeoutNow from ${hex(m.from)} and starts an election to get leadership.`,
+    );
+    startCampaign(raft, 'transfer');
+  },
+};
+
+function followLeader(raft: Raft, m: Message): void {
+  raft.electionElapsed = 0;
+  raft.lead = m.from;
+  hearLeader(raft, m);
 }
 
-function forwardProposal(raft: Raft, m: Message): Refused | undefined {
+export function forwardProposal(raft: Raft, m: Message): Refused | undefined {
   const { id, lead, term, say } = raft;
   if (lead === nobody) {
     say('info', `${hex(id)} no leader at term ${term}; dropping proposal`);

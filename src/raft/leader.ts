@@ -1,5 +1,4 @@
 // What a leader does with a message of its own term.
-import { assert } from '../errors.ts';
 import {
   appendEntries,
   broadcastAppend,
@@ -14,45 +13,32 @@ import { isJoint, type ConfChange } from './membership.ts';
 import { nobody, noBytes, type Entry, type Message } from './message.ts';
 import type { Progress } from './progress.ts';
 import { voteResult } from './quorum.ts';
-import { hex, send, type Raft } from './raft.ts';
+import { hex, send, type Answers, type Raft, type Refused } from './raft.ts';
 import { becomeFollower } from './roles.ts';
-import type { Refused } from './step.ts';
 
-export function stepLeader(raft: Raft, m: Message): Refused | undefined {
-  switch (m.type) {
-    case 'MsgBeat':
-      broadcastHeartbeat(raft);
-      return undefined;
-    case 'MsgCheckQuorum':
-      checkQuorum(raft);
-      return undefined;
-    case 'MsgProp':
-      return propose(raft, m.entries);
-    case 'MsgReadIndex':
-      answerReadIndex(raft, m);
-      return undefined;
-    default:
-      hearFromMember(raft, m);
-      return undefined;
-  }
-}
+export const leaderAnswers: Answers = {
+  MsgBeat: (raft) => broadcastHeartbeat(raft),
+  MsgCheckQuorum: checkQuorum,
+  MsgReadIndex: answerReadIndex,
+  MsgAppResp: fromMember(appendAnswered),
+  MsgHeartbeatResp: fromMember(heartbeatAnswered),
+  MsgSnapStatus: fromMember(snapshotReported),
+  MsgUnreachable: fromMember(unreachable),
+  MsgTransferLeader: fromMember(transferLeadership),
+};
 
-/** The messages that say something about one member's log or reachability. */
-function hearFromMember(raft: Raft, m: Message): void {
-  if (m.type === 'MsgForgetLeader') return;
-  const progress = raft.progress.get(m.from);
-  if (progress === undefined) {
-    raft.say('debug', `${hex(raft.id)} no progress available for ${hex(m.from)}`);
-    return;
-  }
-  if (m.type === 'MsgAppResp') {
-    progress.recentActive = true;
-    if (m.reject) appendRejected(raft, m, progress);
-    else appendAccepted(raft, m, progress);
-  } else if (m.type === 'MsgHeartbeatResp') heartbeatAnswered(raft, m, progress);
-  else if (m.type === 'MsgSnapStatus') snapshotReported(raft, m, progress);
-  else if (m.type === 'MsgUnreachable') unreachable(raft, m, progress);
-  else if (m.type === 'MsgTransferLeader') transferLeadership(raft, m, progress);
+/** For messages that say something about one member. */
+function fromMember(
+  answer: (raft: Raft, m: Message, progress: Progress) => void,
+): (raft: Raft, m: Message) => void {
+  return (raft, m) => {
+    const progress = raft.progress.get(m.from);
+    if (progress === undefined) {
+      raft.say('debug', `${hex(raft.id)} no progress available for ${hex(m.from)}`);
+    } else {
+      answer(raft, m, progress);
+    }
+  };
 }
 
 // --- staying leader
@@ -74,8 +60,7 @@ function checkQuorum(raft: Raft): void {
 // --- proposals
 
 export function propose(raft: Raft, proposed: Message['entries']): Refused | undefined {
-  assert(proposed.length > 0, 'a proposal without entries');
-  if (!raft.progress.has(raft.id)) return 'proposal-dropped';
+  if (proposed.length === 0 || !raft.progress.has(raft.id)) return 'proposal-dropped';
   if (raft.leadTransferee !== nobody) {
     raft.say(
       'debug',
@@ -121,6 +106,12 @@ function changeProblem(raft: Raft, change: ConfChange): string | undefined {
 }
 
 // --- replication
+
+function appendAnswered(raft: Raft, m: Message, progress: Progress): void {
+  progress.recentActive = true;
+  if (m.reject) appendRejected(raft, m, progress);
+  else appendAccepted(raft, m, progress);
+}
 
 /**
  * The member's log does not have the entry before those sent. It hints where its log may agree; where it also names the term there, the

@@ -15,7 +15,7 @@ import {
   type Message,
 } from './message.ts';
 import type { Progress } from './progress.ts';
-import { hardState, hex, type Raft, type RaftOptions } from './raft.ts';
+import { hardState, hex, type Raft, type RaftOptions, type Refused } from './raft.ts';
 import { ReadIndex } from './read-index.ts';
 import {
   isEmptyHardState,
@@ -29,7 +29,7 @@ import {
 import { applyConfChange, newMember, switchMembership, trackMembers } from './reconfigure.ts';
 import { becomeFollower } from './roles.ts';
 import { silent } from './say.ts';
-import { step, tick, type Refused } from './step.ts';
+import { step, tick } from './step.ts';
 import { voterIds } from './quorum.ts';
 
 /** What a driver has to say; the rest has the defaults below. */

@@ -4,7 +4,14 @@
 import { assert } from '../errors.ts';
 import type { RaftLog } from './log.ts';
 import type { Membership } from './membership.ts';
-import { message, nobody, type HardState, type Message, type MessageFields } from './message.ts';
+import {
+  message,
+  nobody,
+  type HardState,
+  type Message,
+  type MessageFields,
+  type MessageType,
+} from './message.ts';
 import { Progress, type ProgressFields } from './progress.ts';
 import type { ReadIndex, ReadState } from './read-index.ts';
 import type { Say } from './say.ts';
@@ -81,6 +88,12 @@ export interface Raft {
   /** Ticks without news until this node starts an election. */
   randomizedElectionTimeout: number;
 }
+
+/** What a role does with which message; others it does not heed. */
+export type Answers = { readonly [Type in MessageType]?: (raft: Raft, m: Message) => void };
+
+/** Why an input had no effect. A dropped proposal may be repeated later; the other two must not be stepped at all. */
+export type Refused = 'proposal-dropped' | 'local-message' | 'unknown-peer';
 
 export const hex = (id: number): string => id.toString(16);
 

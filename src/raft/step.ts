@@ -1,10 +1,10 @@
 // The one door for input: a message, or a tick. First the rules about terms, which are the same for all roles, then what all roles do
 // alike, then the role's own answer.
-import { stepCandidate } from './candidate.ts';
+import { candidateAnswers, dropProposal } from './candidate.ts';
 import { answerVote, describeRequest, describeVoter, isTransfer, startCampaign } from './campaign.ts';
 import { describeMembership } from './describe.ts';
-import { stepFollower } from './follower.ts';
-import { propose, stepLeader } from './leader.ts';
+import { followerAnswers, forwardProposal } from './follower.ts';
+import { leaderAnswers, propose } from './leader.ts';
 import {
   entriesSize,
   message,
@@ -15,11 +15,8 @@ import {
   type Message,
   type RaftSnapshot,
 } from './message.ts';
-import { hex, isPromotable, send, type Raft } from './raft.ts';
+import { hex, isPromotable, send, type Answers, type Raft, type Refused, type Role } from './raft.ts';
 import { becomeFollower } from './roles.ts';
-
-/** Why an input had no effect. A dropped proposal may be repeated later; the other two must not be stepped at all. */
-export type Refused = 'proposal-dropped' | 'local-message' | 'unknown-peer';
 
 export function step(raft: Raft, m: Message): Refused | undefined {
   if (m.term !== 0 && m.term < raft.term) {
@@ -27,37 +24,36 @@ export function step(raft: Raft, m: Message): Refused | undefined {
     return undefined;
   }
   if (m.term > raft.term && !enterTerm(raft, m)) return undefined;
-  switch (m.type) {
-    case 'MsgHup':
-      startCampaign(raft, raft.options.preVote ? 'pre-election' : 'election');
-      return undefined;
-    case 'MsgStorageAppendResp':
-      if (m.index !== 0) raft.log.unstable.stableTo(m.index, m.logTerm);
-      if (m.snapshot !== undefined) appliedSnapshot(raft, m.snapshot);
-      return undefined;
-    case 'MsgStorageApplyResp':
-      appliedEntries(raft, m.entries);
-      return undefined;
-    case 'MsgVote':
-    case 'MsgPreVote':
-      answerVote(raft, m);
-      return undefined;
-    default:
-      return stepRole(raft, m);
-  }
+  if (m.type === 'MsgProp') return proposals[raft.role](raft, m);
+  const answer = commonAnswers[m.type] ?? answers[raft.role][m.type];
+  answer?.(raft, m);
+  return undefined;
 }
 
-function stepRole(raft: Raft, m: Message): Refused | undefined {
-  switch (raft.role) {
-    case 'leader':
-      return stepLeader(raft, m);
-    case 'follower':
-      return stepFollower(raft, m);
-    case 'candidate':
-    case 'pre-candidate':
-      return stepCandidate(raft, m);
-  }
-}
+const commonAnswers: Answers = {
+  MsgHup: (raft) => startCampaign(raft, raft.options.preVote ? 'pre-election' : 'election'),
+  MsgVote: answerVote,
+  MsgPreVote: answerVote,
+  MsgStorageAppendResp(raft, m) {
+    if (m.index !== 0) raft.log.unstable.stableTo(m.index, m.logTerm);
+    if (m.snapshot !== undefined) appliedSnapshot(raft, m.snapshot);
+  },
+  MsgStorageApplyResp: (raft, m) => appliedEntries(raft, m.entries),
+};
+
+const answers: Readonly<Record<Role, Answers>> = {
+  follower: followerAnswers,
+  'pre-candidate': candidateAnswers,
+  candidate: candidateAnswers,
+  leader: leaderAnswers,
+};
+
+const proposals: Readonly<Record<Role, (raft: Raft, m: Message) => Refused | undefined>> = {
+  follower: forwardProposal,
+  'pre-candidate': dropProposal,
+  candidate: dropProposal,
+  leader: (raft, m) => propose(raft, m.entries),
+};
 
 // --- terms
 
