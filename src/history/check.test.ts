@@ -177,6 +177,8 @@ describe('consistency', () => {
     expect(isConsistent(claim)).toBe(true);
     expect(isConsistent({ ...claim, endRoot: root(8) })).toBe(false);
     expect(isConsistent({ ...claim, proof: [root(7)] })).toBe(false);
+    const short = root(7).subarray(1);
+    expect(isConsistent({ ...claim, startRoot: short, endRoot: short })).toBe(false);
   });
 });
 
