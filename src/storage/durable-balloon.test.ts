@@ -1,0 +1,317 @@
+import { readFileSync, existsSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { encodeHex } from '../crypto/encoding.ts';
+import { nativeHash } from '../crypto/hash-node.ts';
+import { QedError } from '../errors.ts';
+import { decodeRecord, encodeRecord, type Record } from '../balloon/record.ts';
+import { Requests, REQUESTS_MAX } from '../balloon/requests.ts';
+import { seededRandom, type Random } from '../../testutils/random.ts';
+import { checkAsStranger, type StrangerReport } from '../../testutils/stranger.ts';
+import { breakWrite, type Break } from '../../testutils/faulty-store.ts';
+import { withTempDir } from '../../testutils/temp.ts';
+import { openDurableBalloon, type BalloonEvent, type DurableBalloon } from './durable-balloon.ts';
+import { SEGMENT_LEAVES } from './image.ts';
+import { memoryDisk, openMemoryStore, type MemoryDisk } from './memory.ts';
+import { type Store } from './store.ts';
+
+const START = 1_760_000_000_000;
+
+function randomRecord(random: Random, known: Uint8Array[], number: number): Record {
+  const requests = Array.from({ length: 1 + random.below(3) }, () => {
+    const digests = Array.from({ length: 1 + random.below(random.chance(0.2) ? 300 : 5) }, () => {
+      const digest = known.length > 0 && random.chance(0.1) ? random.pick(known) : random.bytes(32);
+      known.push(digest);
+      return digest;
+    });
+    return { key: random.chance(0.5) ? random.bytes(16) : undefined, eventDigests: Buffer.concat(digests) };
+  });
+  return { time: START + number * random.below(3), requests };
+}
+
+async function stranger(disk: MemoryDisk, hyperEvery = 5): Promise<StrangerReport> {
+  return checkAsStranger(await rowsOf(openMemoryStore(disk)), hyperEvery);
+}
+
+async function rowsOf(store: Store): Promise<(readonly [Uint8Array, Uint8Array])[]> {
+  const rows: (readonly [Uint8Array, Uint8Array])[] = [];
+  for await (const row of store.range({})) rows.push(row);
+  await store.close();
+  return rows;
+}
+
+const digestsOf = ({ balloon }: DurableBalloon): string[] =>
+  balloon.snapshot ? [balloon.snapshot.historyDigest, balloon.snapshot.hyperDigest].map(encodeHex) : [];
+
+describe('balloon on a store', () => {
+  it.each([1, 2, 3])('keeps exactly what the records say, through many openings, seed %i', async (seed) => {
+    const random = seededRandom(seed);
+    const disk = memoryDisk();
+    const known: Uint8Array[] = [];
+    const expected: string[] = [];
+    let index = 0;
+    for (let opening = 0; opening < 8; opening++) {
+      const log = await openDurableBalloon({ store: openMemoryStore(disk), hash: nativeHash });
+      expect(log.balloon.size).toBe(expected.length);
+      for (let i = 0; i < 6; i++) {
+        index += 1 + random.below(3);
+        const record = decodeRecord(encodeRecord(randomRecord(random, known, index)));
+        const { snapshot, outcomes } = await log.apply(index, record);
+        for (const [at, { eventDigests }] of record.requests.entries()) {
+          expect(outcomes[at]).toEqual({
+            kind: 'logged',
+            versionFirst: expected.length,
+            count: eventDigests.length / 32,
+          });
+          for (let d = 0; d < eventDigests.length; d += 32)
+            expected.push(encodeHex(eventDigests.subarray(d, d + 32)));
+        }
+        expect(snapshot.version).toBe(expected.length - 1);
+        expect(await log.batchEnd(snapshot.version)).toBe(snapshot.version);
+        expect(log.balloon.appliedIndex).toBe(index);
+      }
+      await log.close();
+      const report = await stranger(disk);
+      expect(report.problems).toEqual([]);
+      expect(report.eventDigests).toEqual(expected);
+      expect(report.appliedIndex).toBe(index);
+    }
+  });
+
+  it('says for every version where its batch ends, and answers about versions not there', async () => {
+    const log = await openDurableBalloon({ store: openMemoryStore(), hash: nativeHash });
+    await expect(log.batchEnd(0)).rejects.toMatchObject({ code: 'log-empty' });
+    const random = seededRandom(11);
+    const ends: number[] = [];
+    for (const [i, count] of [3, 1, 300, 2].entries()) {
+      const requests = [{ key: undefined, eventDigests: random.bytes(32 * count) }];
+      const { snapshot } = await log.apply(i + 1, { time: START, requests });
+      for (let n = 0; n < count; n++) ends.push(snapshot.version);
+    }
+    for (const [version, end] of ends.entries()) expect(await log.batchEnd(version)).toBe(end);
+    await expect(log.batchEnd(ends.length)).rejects.toMatchObject({ code: 'version-unknown' });
+    await expect(log.batchEnd(-1)).rejects.toMatchObject({ code: 'version-malformed' });
+    await log.close();
+  });
+
+  it('takes the later of two times, since a new leader may have a slow clock', async () => {
+    const log = await openDurableBalloon({ store: openMemoryStore(), hash: nativeHash });
+    const request = (byte: number) => [{ key: undefined, eventDigests: new Uint8Array(32).fill(byte) }];
+    await log.apply(1, { time: START, requests: request(1) });
+    const { snapshot } = await log.apply(2, { time: START - 5000, requests: request(2) });
+    expect(snapshot.time).toBe(START);
+    await log.close();
+  });
+
+  it('logs a repeated request once, refuses a key for other events, and remembers after opening again', async () => {
+    const disk = memoryDisk();
+    let log = await openDurableBalloon({ store: openMemoryStore(disk), hash: nativeHash });
+    const random = seededRandom(12);
+    const keyed = { key: random.bytes(16), eventDigests: random.bytes(64) };
+    const other = { key: undefined, eventDigests: random.bytes(32) };
+    const first = await log.apply(1, { time: START, requests: [other, keyed, keyed] });
+    expect(first.outcomes.map(({ kind, versionFirst }) => [kind, versionFirst])).toEqual([
+      ['logged', 0],
+      ['logged', 1],
+      ['repeated', 1],
+    ]);
+    for (let round = 0; round < 2; round++) {
+      const before = digestsOf(log);
+      const again = await log.apply(2 + round, { time: START + 9, requests: [keyed] });
+      expect(again.outcomes).toEqual([{ kind: 'repeated', versionFirst: 1, count: 2 }]);
+      const wrong = { key: keyed.key, eventDigests: random.bytes(64) };
+      const conflict = await log.apply(4 + round, { time: START + 9, requests: [wrong] });
+      expect(conflict.outcomes[0]?.kind).toBe('conflict');
+      expect(digestsOf(log)).toEqual(before);
+      await log.close();
+      log = await openDurableBalloon({ store: openMemoryStore(disk), hash: nativeHash });
+    }
+    expect(log.balloon.size).toBe(3);
+    await log.close();
+  });
+
+  it('forgets the oldest request keys, also on disk, and no others', () => {
+    const DIGEST = new Uint8Array(32);
+    const requests = new Requests(nativeHash);
+    const key = (number: number): Uint8Array =>
+      new Uint8Array(16)
+        .fill(1)
+        .with(0, number & 255)
+        .with(1, number >> 8)
+        .with(2, number >> 16);
+    const rows = new Set<string>();
+    const log = (number: number): string => {
+      const sorted = requests.sort([{ key: key(number), eventDigests: DIGEST }], number);
+      for (const write of sorted.writes) {
+        if (write.type === 'put') rows.add(encodeHex(write.key));
+        else expect(rows.delete(encodeHex(write.key))).toBe(true);
+      }
+      requests.commit(sorted);
+      return sorted.outcomes[0]!.kind;
+    };
+    for (let number = 0; number < REQUESTS_MAX + 10; number++) log(number);
+    expect(rows.size).toBe(REQUESTS_MAX);
+    expect(log(10)).toBe('repeated');
+    expect(log(9)).toBe('logged');
+    expect(rows.size).toBe(REQUESTS_MAX);
+  });
+});
+
+describe('each write broken once', () => {
+  const breaks: Break[] = ['lost', 'done'];
+  it.each(breaks)(
+    '%s: the log stops, and opening it again finds all or nothing of the record',
+    async (kind) => {
+      for (let broken = 0; broken < 12; broken++) {
+        const random = seededRandom(broken);
+        const disk = memoryDisk();
+        const store = breakWrite(openMemoryStore(disk), broken, kind);
+        const log = await openDurableBalloon({ store, hash: nativeHash });
+        const known: Uint8Array[] = [];
+        let acknowledged = 0;
+        for (let i = 0; i < 12; i++) {
+          const record = randomRecord(random, known, i);
+          const before = digestsOf(log);
+          try {
+            const { snapshot } = await log.apply(i + 1, record);
+            expect(i).toBeLessThan(broken);
+            acknowledged = snapshot.version + 1;
+          } catch (error) {
+            expect(error).toBeInstanceOf(QedError);
+            expect(i).toBeGreaterThanOrEqual(broken);
+            if (i > broken) expect(error).toMatchObject({ code: 'store-closed' });
+          }
+          if (i >= broken) expect(digestsOf(log)).toEqual(before);
+        }
+        await log.close().catch(() => undefined);
+        const report = await stranger(disk);
+        expect(report.problems).toEqual([]);
+        expect(report.appliedIndex).toBe(kind === 'done' ? broken + 1 : broken);
+        expect(report.size >= acknowledged).toBe(true);
+        const again = await openDurableBalloon({ store: openMemoryStore(disk), hash: nativeHash });
+        expect(again.balloon.size).toBe(report.size);
+        await again.apply(broken + 2, randomRecord(random, known, 20));
+        await again.close();
+        expect((await stranger(disk)).problems).toEqual([]);
+      }
+    },
+  );
+});
+
+describe('the image of the hyper tree', () => {
+  const SEGMENT_BYTES = 12 + SEGMENT_LEAVES * 40 + 32;
+  const HEADER_BYTES = 18;
+
+  /** A log with an image of three segments, and some events behind them. */
+  async function build(imagePath: string): Promise<{ disk: MemoryDisk; digests: string[] }> {
+    const random = seededRandom(21);
+    const disk = memoryDisk();
+    const log = await openDurableBalloon({ store: openMemoryStore(disk), hash: nativeHash, imagePath });
+    for (let i = 0; i < 51; i++) {
+      await log.apply(i + 1, {
+        time: START,
+        requests: [{ key: undefined, eventDigests: random.bytes(32 * 1000) }],
+      });
+    }
+    const digests = digestsOf(log);
+    await log.close();
+    return { disk, digests };
+  }
+
+  async function reopen(
+    disk: MemoryDisk,
+    imagePath: string,
+  ): Promise<{ log: DurableBalloon; events: BalloonEvent[] }> {
+    const events: BalloonEvent[] = [];
+    const onEvent = (event: BalloonEvent): void => void events.push(event);
+    const log = await openDurableBalloon({
+      store: openMemoryStore(disk),
+      hash: nativeHash,
+      imagePath,
+      onEvent,
+    });
+    return { log, events };
+  }
+
+  const firstProgress = (events: readonly BalloonEvent[]): number | undefined =>
+    events.find((event) => event.kind === 'rebuilding')?.versions;
+
+  it('is loaded, carried on, and survives what can happen to its file', async () => {
+    await withTempDir(async (dir) => {
+      const imagePath = join(dir, 'hyper.image');
+      const { disk, digests } = await build(imagePath);
+      const whole = readFileSync(imagePath);
+      const segments = Math.floor((whole.length - HEADER_BYTES) / SEGMENT_BYTES);
+      expect(segments).toBeGreaterThanOrEqual(1);
+
+      const flip = (at: number): Buffer => {
+        const changed = Buffer.from(whole);
+        changed[at]! ^= 1;
+        return changed;
+      };
+      /** A key changed and the checksum made right again: only the digest of the last entry can tell. */
+      const forged = flip(HEADER_BYTES + 12 + 8 + 5);
+      const body = forged.subarray(HEADER_BYTES, HEADER_BYTES + SEGMENT_BYTES - 32);
+      createHash('sha256')
+        .update(body)
+        .digest()
+        .copy(forged, HEADER_BYTES + SEGMENT_BYTES - 32);
+
+      const cases: { what: string; bytes: Buffer; damaged: boolean }[] = [
+        { what: 'as it was', bytes: whole, damaged: false },
+        { what: 'a leaf flipped', bytes: flip(HEADER_BYTES + 12 + 100), damaged: true },
+        { what: 'a checksum flipped', bytes: flip(HEADER_BYTES + SEGMENT_BYTES - 1), damaged: true },
+        { what: 'a count flipped', bytes: flip(HEADER_BYTES + 11), damaged: true },
+        { what: 'the header flipped', bytes: flip(3), damaged: true },
+        { what: 'forged with a good checksum', bytes: forged, damaged: true },
+        {
+          what: 'cut in a segment',
+          bytes: whole.subarray(0, HEADER_BYTES + SEGMENT_BYTES + 1000),
+          damaged: false,
+        },
+        { what: 'cut in the header', bytes: whole.subarray(0, 5), damaged: false },
+        { what: 'empty', bytes: whole.subarray(0, 0), damaged: false },
+        {
+          what: 'garbage',
+          bytes: Buffer.from('not an image of anything, but long enough to be read'),
+          damaged: true,
+        },
+      ];
+      for (const { what, bytes, damaged } of cases) {
+        writeFileSync(imagePath, bytes);
+        const { log, events } = await reopen(disk, imagePath);
+        expect([what, digestsOf(log)]).toEqual([what, digests]);
+        expect([what, events.some(({ kind }) => kind === 'image-damaged')]).toEqual([what, damaged]);
+        expect(existsSync(`${imagePath}.damaged`)).toBe(damaged || existsSync(`${imagePath}.damaged`));
+        await log.close();
+        // Whatever it was, it has been made good: the next opening needs the entries after it only.
+        const next = await reopen(disk, imagePath);
+        expect([what, digestsOf(next.log)]).toEqual([what, digests]);
+        expect([what, next.events.some(({ kind }) => kind === 'image-damaged')]).toEqual([what, false]);
+        expect(firstProgress(next.events)).toBeGreaterThanOrEqual(SEGMENT_LEAVES);
+        await next.log.close();
+      }
+    });
+  });
+
+  it('is left out where it is ahead of a store that lost its last writes', async () => {
+    await withTempDir(async (dir) => {
+      const imagePath = join(dir, 'hyper.image');
+      await build(imagePath);
+      const random = seededRandom(21);
+      const disk = memoryDisk();
+      const log = await openDurableBalloon({ store: openMemoryStore(disk), hash: nativeHash });
+      for (let i = 0; i < 20; i++) {
+        await log.apply(i + 1, {
+          time: START,
+          requests: [{ key: undefined, eventDigests: random.bytes(32 * 1000) }],
+        });
+      }
+      await log.close();
+      const again = await reopen(disk, imagePath);
+      expect(again.log.balloon.size).toBe(20_000);
+      expect(again.events.some(({ kind }) => kind === 'image-damaged')).toBe(false);
+      await again.log.close();
+    });
+  });
+});
