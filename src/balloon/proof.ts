@@ -236,11 +236,14 @@ function readObject(json: unknown, what: string, names: readonly string[]): Fiel
   return Object.fromEntries(Object.entries(json));
 }
 
+/** The length is read once and the items by index, so that no list, whatever it does, makes us read on and on. */
 function readList(json: unknown, what: string, lengthMax: number): readonly unknown[] {
-  if (!Array.isArray(json) || json.length > lengthMax) {
+  const list: readonly unknown[] | undefined = Array.isArray(json) ? json : undefined;
+  const length = list?.length ?? Infinity;
+  if (list === undefined || length > lengthMax) {
     throw malformed(what, `is not a list of at most ${lengthMax} items`);
   }
-  return Array.from<unknown>(json);
+  return Array.from({ length }, (_, at) => list[at]);
 }
 
 function readDigests(json: unknown, what: string): readonly Uint8Array[] {
@@ -254,7 +257,7 @@ function readDigest(json: unknown, what: string): Uint8Array {
 }
 
 function readNumber(json: unknown, what: string): number {
-  if (!isSize(json) || Object.is(json, -0)) throw malformed(what, 'is not an integer from 0 to 2^53 - 1');
+  if (!isSize(json)) throw malformed(what, 'is not an integer from 0 to 2^53 - 1');
   return json;
 }
 
@@ -262,12 +265,12 @@ function malformed(what: string, why: string): QedError {
   return new QedError('proof-malformed', `the proof is malformed: ${what} ${why}`);
 }
 
-/** An object made to throw when it is read is malformed too. */
+/** An object made to throw when it is read, whatever it throws, is malformed too. */
 function guarded<Result>(read: () => Result): Result {
   try {
     return read();
   } catch (error) {
-    if (error instanceof QedError) throw error;
+    if (error instanceof QedError && error.code === 'proof-malformed') throw error;
     throw new QedError('proof-malformed', 'the proof is malformed: it cannot be read', { cause: error });
   }
 }
