@@ -1,11 +1,11 @@
 // What the log says and a verifier checks: snapshots and proofs, as bytes inside and as JSON outside, a format/parse pair each.
 // The parsers take anything that JSON.parse may give and accept only what the formatters write: exact fields, lower-case hex,
 // safe integers, bounded lists. Whatever else comes is refused with `proof-malformed`, and nothing has been believed.
-import { decodeHex, encodeHex, isSize } from '../crypto/encoding.ts';
+import { decodeHex, encodeHex, equalBytes, isSize } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { NOTE_BYTES_MAX } from '../crypto/note.ts';
 import { QedError } from '../errors.ts';
-import { DEPTH_MAX } from '../hyper/check.ts';
+import { DEPTH_MAX, EMPTY_ROOT } from '../hyper/check.ts';
 
 /** The state of the log after a batch. */
 export interface Snapshot {
@@ -173,14 +173,20 @@ function readMembershipProof(fields: Fields): MembershipProof {
     exists: fields['exists'],
     version: fields['version'] === null ? null : readNumber(fields['version'], 'version'),
     hyper: {
-      path: readList(hyper['path'], 'hyper.path', DEPTH_MAX).map((hash) =>
-        hash === null ? null : readDigest(hash, 'hyper.path'),
-      ),
+      path: readList(hyper['path'], 'hyper.path', DEPTH_MAX).map(readSibling),
       leaf: hyper['leaf'] === null ? null : readLeaf(hyper['leaf']),
     },
     entry: fields['entry'] === null ? null : readEntry(fields['entry']),
     history: fields['history'] === null ? null : readDigests(fields['history'], 'history'),
   };
+}
+
+/** Null for an empty place. Its 32 zero bytes would lead to the same root, so they are refused: a path has one spelling. */
+function readSibling(json: unknown): Uint8Array | null {
+  if (json === null) return null;
+  const hash = readDigest(json, 'hyper.path');
+  if (equalBytes(hash, EMPTY_ROOT)) throw malformed('hyper.path', 'spells an empty place in zeros, not null');
+  return hash;
 }
 
 function readLeaf(json: unknown): { eventDigest: Uint8Array; version: number } {
