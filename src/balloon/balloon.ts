@@ -175,6 +175,12 @@ export class Balloon {
     return { snapshot, audit };
   }
 
+  /** What the history tree holds at a version. */
+  entry(version: number): Entry {
+    this.checkVersion(version);
+    return readEntry(this.view, version);
+  }
+
   /** Throws unless the log has reached this version. */
   checkVersion(version: number): void {
     if (!isSize(version)) {

@@ -7,7 +7,11 @@ export interface CheckpointSigner {
 }
 
 /** The signed snapshot of the batch that ends with `version`. Only for versions at which a batch ends: others were never a state of the log. */
-export function signSnapshot(balloon: Balloon, version: number, signer: CheckpointSigner): SignedSnapshot {
+export function signSnapshot(
+  balloon: Pick<Balloon, 'snapshotAt'>,
+  version: number,
+  signer: CheckpointSigner,
+): SignedSnapshot {
   const { snapshot, audit } = balloon.snapshotAt(version);
   const checkpoint = signer.signCheckpoint({ size: version + 1, root: snapshot.historyDigest });
   return { snapshot, audit, checkpoint };
