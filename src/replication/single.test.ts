@@ -217,8 +217,11 @@ describe('a replicated log of one member', () => {
     await log.append(payload(1));
     disk.faults = { powerOffAt: disk.steps + 40 };
     expect(await codeOf(log.append(payload(2)))).toBe('outcome-unknown');
-    const again = await open(disk.restart('written', seededRandom(1)));
+    const survivor = disk.restart('written', seededRandom(1));
+    const again = await open(survivor);
     expect(again.repair).toMatch(/^cut \d+ bytes of an unfinished write off \/log\/0+1\.wal at byte \d+$/);
     expect(again.status().lastIndex).toBe(1);
+    await again.close();
+    expect((await open(survivor)).repair).toBeUndefined();
   });
 });

@@ -112,6 +112,10 @@ describe('damage', () => {
 
   it('of the files is refused with the file in the message', async () => {
     const { disk } = await sampleDisk('closed');
+    const other = createFakeDisk();
+    const wal = await open(other);
+    for (let index = 1; index <= 20; index++) await wal.append([record(index, 5, 30)]);
+    await wal.close();
     const cases: [string, (copy: FakeDisk) => Promise<void> | void, RegExp][] = [
       [
         'first file gone',
@@ -127,6 +131,11 @@ describe('damage', () => {
         'one file under the name of another',
         (copy) => copy.damage(path(2), () => copy.contents(path(1))),
         /0002\.wal is damaged at byte 0: the header/,
+      ],
+      [
+        'a file of another log',
+        (copy) => copy.damage(path(2), () => other.contents(path(2))),
+        /0002\.wal is damaged at byte 0: the segment does not follow/,
       ],
       [
         'bytes behind a sealed segment',
@@ -165,6 +174,7 @@ describe('damage', () => {
       order(0, 1, 1, 2, 3, 4, 5),
       order(0, 2, 1, 3, 4, 5),
       order(1, 2, 3, 4, 5),
+      order(0, 1, 2, 3, 4),
     ]) {
       const copy = disk.restart('synced', random);
       copy.damage(path(1), () => bytes);

@@ -413,7 +413,7 @@ export class Wal {
   #readSlots(slots: readonly Slot[]): WalRecord[] {
     const [from, to] = [slots[0]!, slots.at(-1)!];
     const { file, path } = this.#open.segments.find(({ number }) => number === from.segment)!;
-    const bytes = file.readSync(from.at, to.at + to.bytes - from.at);
+    const bytes = readBytes(file, path, from.at, to.at + to.bytes - from.at);
     return slots.map((slot) => {
       const at = slot.at - from.at;
       const item = parseItem(bytes, at, at + slot.bytes, slot.chain);
@@ -432,12 +432,7 @@ export class Wal {
     if (segments[0]!.number >= needed) return;
     this.#proposed = { ...this.#proposed, base: index };
     await this.#propose([positionItem(BASE, { index, term })]);
-    while (segments[0]!.number < needed) {
-      const { path, file } = segments.shift()!;
-      await file.close();
-      await disk.remove(path);
-      await disk.syncDirectory(directory);
-    }
+    while (segments[0]!.number < needed) await dropSegment(disk, directory, segments.shift()!);
   }
 
   async #close(): Promise<void> {
@@ -446,6 +441,25 @@ export class Wal {
     if (!this.#failure) await this.#seal().catch(() => undefined);
     for (const { file } of this.#open.segments) await file.close();
     await this.#open.unlock();
+  }
+}
+
+/** One after the other: a crash that undid only some of several removals could leave a gap between the files. */
+async function dropSegment(disk: Disk, directory: string, { path, file }: Segment): Promise<void> {
+  try {
+    await file.close();
+    await disk.remove(path);
+    await disk.syncDirectory(directory);
+  } catch (error) {
+    throw diskError(`remove ${path}`, error);
+  }
+}
+
+function readBytes(file: DiskFile, path: string, position: number, length: number): Uint8Array {
+  try {
+    return file.readSync(position, length);
+  } catch (error) {
+    throw diskError(`read ${path}`, error);
   }
 }
 
