@@ -215,8 +215,8 @@ describe('a replicated log of one member', () => {
     const log = await open(disk);
     expect(log.repair).toBeUndefined();
     await log.append(payload(1));
-    disk.faults = { powerOffAt: disk.steps + 40 };
-    expect(await codeOf(log.append(payload(2)))).toBe('outcome-unknown');
+    disk.faults = { powerOffAt: disk.steps + 4000 };
+    expect(await codeOf(log.append(payload(2, 5000)))).toBe('outcome-unknown');
     const survivor = disk.restart('written', seededRandom(1));
     const again = await open(survivor);
     expect(again.repair).toMatch(/^cut \d+ bytes of an unfinished write off \/log\/0+1\.wal at byte \d+$/);
