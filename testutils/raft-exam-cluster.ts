@@ -41,8 +41,8 @@ class ExamStorage extends MemoryStorage {
     this.history = [start];
   }
 
-  override snapshot(): RaftSnapshot | undefined {
-    return this.history.at(-1);
+  override snapshot(): RaftSnapshot {
+    return this.history.at(-1)!;
   }
 }
 

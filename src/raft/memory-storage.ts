@@ -34,7 +34,7 @@ export class MemoryStorage implements LogStorage {
     return limitSize(this.#entries.slice(from - first, to - first), maxSize);
   }
 
-  snapshot(): RaftSnapshot | undefined {
+  snapshot(): RaftSnapshot {
     return this.#snapshot;
   }
 

@@ -19,6 +19,9 @@ export interface LogStorage {
    * Undefined when `from` has been compacted away. The caller changes neither the array nor the entries.
    */
   entries(from: number, to: number, maxSize: number): readonly Entry[] | undefined;
-  /** A Raft snapshot for a member that needs compacted entries; undefined while none can be had. */
+  /**
+   * A Raft snapshot for a member that needs compacted entries; undefined while none can be had. Best of the newest applied state: a member
+   * refuses one whose membership it is not in, and would never be served by one from before it joined.
+   */
   snapshot(): RaftSnapshot | undefined;
 }

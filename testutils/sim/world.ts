@@ -1,0 +1,119 @@
+// Virtual time, one source of random, and a network that loses, delays, repeats and reorders: all that a run does not decide itself.
+// The same seed gives the same run, step by step.
+import type { Message } from '../../src/raft/message.ts';
+import { describeMessage } from '../../src/raft/describe.ts';
+import { seededRandom, type Random } from '../random.ts';
+
+interface Event {
+  readonly time: number;
+  /** Events of the same moment happen in the order in which they were planned. */
+  readonly order: number;
+  readonly run: () => void;
+}
+
+export interface NetworkState {
+  loss: number;
+  repeats: number;
+  /** In milliseconds; reordering follows from it. */
+  maxDelay: number;
+  /** `a-b` when nothing gets from a to b. */
+  readonly cut: Set<string>;
+}
+
+/** The latest lines are enough to understand a failure, and a run can be long. */
+const TRACE_LINES = 400;
+
+export class World {
+  readonly seed: number;
+  readonly random: Random;
+  /** Milliseconds since the start. */
+  now = 0;
+  /** Steps taken so far. */
+  steps = 0;
+  readonly network: NetworkState = { loss: 0, repeats: 0, maxDelay: 3, cut: new Set() };
+  readonly #heap: Event[] = [];
+  #planned = 0;
+  readonly #trace: string[] | undefined;
+
+  constructor(seed: number, traced: boolean) {
+    this.seed = seed;
+    this.random = seededRandom(seed);
+    this.#trace = traced ? [] : undefined;
+  }
+
+  /** Lines are only made when somebody will read them. */
+  note(line: () => string): void {
+    if (this.#trace === undefined) return;
+    this.#trace.push(`${this.now.toFixed(1).padStart(8)} ${line()}`);
+    if (this.#trace.length > TRACE_LINES) this.#trace.shift();
+  }
+
+  get trace(): readonly string[] {
+    return this.#trace ?? [];
+  }
+
+  /** From `min` to `max`, in tenths of a millisecond. */
+  between(min: number, max: number): number {
+    return min + this.random.below(Math.max(1, Math.round((max - min) * 10))) / 10;
+  }
+
+  later(delay: number, run: () => void): void {
+    this.#push({ time: this.now + delay, order: (this.#planned += 1), run });
+  }
+
+  /** Takes the next step. False when nothing is planned any more. */
+  step(): boolean {
+    const event = this.#pop();
+    if (event === undefined) return false;
+    this.now = event.time;
+    this.steps += 1;
+    event.run();
+    return true;
+  }
+
+  /** What is under way when a link is cut still arrives, late and out of order. */
+  send(m: Message, deliver: (m: Message) => void): void {
+    const { loss, repeats, maxDelay, cut } = this.network;
+    if (cut.has(`${m.from}-${m.to}`) || this.random.chance(loss)) {
+      this.note(() => `lost      ${describeMessage(m)}`);
+      return;
+    }
+    const copies = this.random.chance(repeats) ? 2 : 1;
+    for (let copy = 0; copy < copies; copy += 1) {
+      this.later(this.between(0.2, maxDelay), () => {
+        this.note(() => `delivered ${describeMessage(m)}`);
+        deliver(m);
+      });
+    }
+  }
+
+  #push(event: Event): void {
+    const heap = this.#heap;
+    let at = heap.push(event) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (!before(event, heap[parent]!)) break;
+      heap[at] = heap[parent]!;
+      at = parent;
+    }
+    heap[at] = event;
+  }
+
+  #pop(): Event | undefined {
+    const heap = this.#heap;
+    const top = heap[0];
+    const last = heap.pop();
+    if (top === undefined || last === undefined || heap.length === 0) return top;
+    let at = 0;
+    for (let child = 1; child < heap.length; child = 2 * at + 1) {
+      if (child + 1 < heap.length && before(heap[child + 1]!, heap[child]!)) child += 1;
+      if (!before(heap[child]!, last)) break;
+      heap[at] = heap[child]!;
+      at = child;
+    }
+    heap[at] = last;
+    return top;
+  }
+}
+
+const before = (a: Event, b: Event): boolean => a.time < b.time || (a.time === b.time && a.order < b.order);
