@@ -68,9 +68,14 @@ export class Balloon {
       throw corrupt(`its tiles do not lead to the history digest stored for size ${stored.size}`);
     }
     const view = { hash, history, reader };
-    const snapshot = stored.size === 0 ? undefined : snapshotOf(view, stored.size - 1);
+    const version = stored.size - 1;
+    const snapshot =
+      version < 0 ? undefined : { version, historyDigest: history.root, ...readEntry(view, version) };
     const state = { history, snapshot, appliedIndex: stored.appliedIndex };
-    return new Balloon(hash, reader, rebuildHyper(view), state);
+    const balloon = new Balloon(hash, reader, rebuildHyper(view), state);
+    // At the end of a full bundle the last entry is read from where no root computed so far vouches for it.
+    if (snapshot !== undefined) balloon.snapshotAt(snapshot.version);
+    return balloon;
   }
 
   /** Number of events. */
@@ -155,7 +160,7 @@ export class Balloon {
     if (start > end) throw new QedError('range-reversed', `version ${start} lies behind version ${end}`);
     const { view } = this;
     const hashes = consistencyProof(view, start + 1, end + 1);
-    const [startRoot, endRoot] = [rootAt(view, start + 1), rootAt(view, end + 1)];
+    const [startRoot, endRoot] = [this.#rootAfter(start), this.#rootAfter(end)];
     if (!checkConsistency(this.#hash, start + 1, startRoot, end + 1, endRoot, hashes)) {
       throw corrupt(`its tiles do not lead from version ${start} to version ${end}`);
     }
@@ -166,13 +171,28 @@ export class Balloon {
   snapshotAt(version: number): { snapshot: Snapshot; audit: readonly Uint8Array[] } {
     this.checkVersion(version);
     const { view } = this;
-    const snapshot = version === this.size - 1 ? this.#present() : snapshotOf(view, version);
+    const historyDigest = this.#rootAfter(version);
+    const snapshot: Snapshot = { version, historyDigest, ...readEntry(view, version) };
     const audit = inclusionProof(view, version, version + 1);
     const leaf = leafHash(this.#hash, encodeEntry(snapshot));
     if (!checkInclusion(this.#hash, leaf, version, version + 1, audit, snapshot.historyDigest)) {
       throw corrupt(`entry ${version} is not under the history digest of size ${version + 1}`);
     }
     return { snapshot, audit };
+  }
+
+  /**
+   * The history digest that ended with `version`. It is computed from stored tiles, so it is tied to the present one: a damaged tile gives
+   * a wrong digest with proofs that fit it, and to sign that would be to sign a second history.
+   */
+  #rootAfter(version: number): Uint8Array {
+    const { view, size } = this;
+    const root = rootAt(view, version + 1);
+    const hashes = consistencyProof(view, version + 1, size);
+    if (!checkConsistency(this.#hash, version + 1, root, size, view.history.root, hashes)) {
+      throw corrupt(`its tiles do not lead from version ${version} to the present`);
+    }
+    return root;
   }
 
   /** What the history tree holds at a version. */
@@ -264,11 +284,11 @@ function readState(reader: HistoryReader): StoredState {
   const appliedIndex = bytes.length === STATE_BYTES ? readU64(bytes) : undefined;
   const size = bytes.length === STATE_BYTES ? readU64(bytes, U64_BYTES) : undefined;
   if (appliedIndex === undefined || !size) throw corrupt('its stored position cannot be read');
+  const lastIndex = reader.get(batchKey(size - 1));
+  if (lastIndex === undefined || !equalBytes(lastIndex, encodeU64(appliedIndex))) {
+    throw corrupt(`its stored position ${appliedIndex} is not that of its last batch`);
+  }
   return { appliedIndex, size, root: bytes.slice(2 * U64_BYTES) };
-}
-
-function snapshotOf(view: HistoryView, version: number): Snapshot {
-  return { version, historyDigest: rootAt(view, version + 1), ...readEntry(view, version) };
 }
 
 function readEntry(view: HistoryView, version: number): Entry {
