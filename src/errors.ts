@@ -152,6 +152,40 @@ const rows = {
     status: 422,
     meaning: 'The later snapshot did not grow out of the earlier one.',
   },
+  'head-rollback': {
+    kind: 'refused',
+    status: 422,
+    meaning:
+      'The log shows an earlier state than one that was verified before. If it was begun anew on purpose, forget the old head.',
+  },
+  'head-stale': {
+    kind: 'refused',
+    status: 422,
+    meaning: 'The newest state that the log shows is older than the caller allows.',
+  },
+
+  // --- client: what can not be checked, or not even be asked
+  usage: {
+    kind: 'caller',
+    status: 400,
+    meaning: 'The command line is not in the documented form. The message names the flag; see --help.',
+  },
+  'vkey-unknown': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'No vkey of the log is known, so nothing it says can be verified. Give one with --vkey.',
+  },
+  unreachable: {
+    kind: 'world',
+    status: 503,
+    meaning:
+      'No endpoint answered in time, so nothing could be asked or checked. Look at the endpoints and the network.',
+  },
+  'server-failed': {
+    kind: 'world',
+    status: 502,
+    meaning: 'The server answered that it failed, or with something that is no answer of qed.',
+  },
 
   // --- world: storage
   'store-locked': {
@@ -198,6 +232,58 @@ const rows = {
     status: 503,
     meaning:
       'The next record that this database needs is no longer in the log. Fetch what is missing from a peer or a backup.',
+  },
+
+  // --- caller: the HTTP API and the command line
+  'body-too-large': {
+    kind: 'caller',
+    status: 413,
+    meaning: 'The body, or one event in it, is larger than the limit that the message names.',
+  },
+  'media-unsupported': {
+    kind: 'caller',
+    status: 415,
+    meaning: 'The route does not take a body of that content type.',
+  },
+  'not-found': {
+    kind: 'caller',
+    status: 404,
+    meaning: 'There is nothing at that path, or not for that method.',
+  },
+  'key-reused': {
+    kind: 'caller',
+    status: 409,
+    meaning: 'The idempotency key was used before, for other events. Nothing was logged: make a new key.',
+  },
+  unauthorized: {
+    kind: 'caller',
+    status: 401,
+    meaning: 'The request needs an API key, or carries one that is unknown.',
+  },
+  forbidden: {
+    kind: 'caller',
+    status: 403,
+    meaning: 'The API key is known, but its scopes do not cover the request.',
+  },
+  'rate-limited': {
+    kind: 'world',
+    status: 429,
+    meaning: 'Too many requests came from this address. Wait as long as Retry-After says.',
+  },
+  'option-malformed': {
+    kind: 'caller',
+    status: 400,
+    meaning: 'A flag, an environment variable or a line of a configuration file cannot be used as it stands.',
+  },
+  'node-mismatch': {
+    kind: 'caller',
+    status: 409,
+    meaning: 'The data belongs to a log or node of another origin, key or id than the one asked for.',
+  },
+  'address-taken': {
+    kind: 'world',
+    status: 503,
+    meaning: 'Another process listens at that address, or it is not one of this machine. Name another one.',
   },
 
   // --- bug

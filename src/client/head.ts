@@ -1,0 +1,171 @@
+// The kept head: the newest state of the log that was verified here. Every further state must belong to the same history.
+//
+// It promises: two snapshots that it settles never contradict each other, also across restarts when there is a store. A newer one is taken only
+// with a proof that it grew out of the head; an older one only with a proof that the head grew out of it, and only where the question was asked
+// before the head was known, or was about the past. Requests run side by side, so answers may arrive in another order than the log's.
+import {
+  formatSignedSnapshot,
+  parseSignedSnapshot,
+  type SignedSnapshot,
+  type SignedSnapshotJson,
+  type Snapshot,
+} from '../balloon/proof.ts';
+import {
+  checkSignedSnapshot,
+  verifyIncremental,
+  type Primitives,
+  type Trust,
+  type VerifiedSnapshot,
+} from '../balloon/verify.ts';
+import { equalBytes } from '../crypto/encoding.ts';
+import { QedError } from '../errors.ts';
+
+/** Where the head outlives the process. What was saved last is loaded, as JSON, or undefined. */
+export interface HeadStore {
+  readonly load: () => Promise<unknown>;
+  readonly save: (head: SignedSnapshotJson) => Promise<void>;
+}
+
+export interface HeadOptions {
+  readonly trust: Trust;
+  readonly primitives: Primitives;
+  readonly store: HeadStore | undefined;
+  readonly now: () => number;
+  /** The newest state must not be older than this, by the log's clock or a trusted cosigner's. */
+  readonly maxAgeMs: number | undefined;
+}
+
+/** Asks the log for the incremental proof between two versions. */
+export type AskIncremental = (start: number, end: number) => Promise<unknown>;
+
+export interface Head {
+  /** The last version of the head; -1 before the first. */
+  readonly version: () => Promise<number>;
+  readonly signedSnapshot: () => Promise<SignedSnapshotJson | undefined>;
+  /** Verifies a snapshot and its place in the history. It must not end before version `since`; for the past that is -1. */
+  readonly settle: (signed: SignedSnapshot, since: number, ask: AskIncremental) => Promise<VerifiedSnapshot>;
+}
+
+/** So many history digests are remembered, that need no proof again. */
+const SETTLED_MAX = 1_024;
+
+export function keepHead(options: HeadOptions): Head {
+  const { trust, primitives } = options;
+  const settled = new Map<number, Uint8Array>();
+  let head: SignedSnapshot | undefined;
+  let opened: Promise<void> | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+
+  function open(): Promise<void> {
+    opened ??= load().catch((error: unknown) => {
+      opened = undefined;
+      throw error;
+    });
+    return opened;
+  }
+
+  async function load(): Promise<void> {
+    const saved = await options.store?.load();
+    if (saved === undefined) return;
+    const signed = parseSignedSnapshot(saved);
+    // The log's key alone has to fit: cosigners may have changed since.
+    const { snapshot } = checkSignedSnapshot(signed, { log: trust.log }, primitives);
+    head = signed;
+    remember(snapshot);
+  }
+
+  function remember({ version, historyDigest }: Snapshot): void {
+    if (settled.size >= SETTLED_MAX) {
+      for (const oldest of settled.keys()) {
+        settled.delete(oldest);
+        break;
+      }
+    }
+    settled.set(version, historyDigest);
+  }
+
+  /** One after the other: each must see the head that the one before left. */
+  function inTurn<Result>(action: () => Promise<Result>): Promise<Result> {
+    const result = last.then(action);
+    last = result.catch(() => undefined);
+    return result;
+  }
+
+  async function place(signed: SignedSnapshot, since: number, ask: AskIncremental): Promise<void> {
+    const { snapshot } = signed;
+    if (snapshot.version < since) throw rolledBack(snapshot.version, since);
+    const known = settled.get(snapshot.version);
+    if (known !== undefined) {
+      checkSame(known, snapshot);
+      return;
+    }
+    if (head !== undefined) await prove(head.snapshot, snapshot, ask, primitives);
+    remember(snapshot);
+    if (head !== undefined && head.snapshot.version >= snapshot.version) return;
+    head = signed;
+    await options.store?.save(formatSignedSnapshot(signed));
+  }
+
+  return {
+    async version() {
+      await open();
+      return head?.snapshot.version ?? -1;
+    },
+    async signedSnapshot() {
+      await open();
+      return head && formatSignedSnapshot(head);
+    },
+    async settle(signed, since, ask) {
+      await open();
+      const verified = checkSignedSnapshot(signed, trust, primitives);
+      if (since >= 0) checkAge(verified, options);
+      await inTurn(() => place(signed, since, ask));
+      return verified;
+    },
+  };
+}
+
+/** One of the two grew out of the other. */
+async function prove(
+  head: Snapshot,
+  snapshot: Snapshot,
+  ask: AskIncremental,
+  primitives: Primitives,
+): Promise<void> {
+  if (snapshot.version === head.version) {
+    checkSame(head.historyDigest, snapshot);
+    return;
+  }
+  const [start, end] = snapshot.version > head.version ? [head, snapshot] : [snapshot, head];
+  verifyIncremental(await ask(start.version, end.version), { start, end }, primitives);
+}
+
+function checkSame(historyDigest: Uint8Array, snapshot: Snapshot): void {
+  if (equalBytes(historyDigest, snapshot.historyDigest)) return;
+  throw new QedError(
+    'consistency-mismatch',
+    `the log signed two different histories for version ${snapshot.version}`,
+    { hint: 'Keep both signed snapshots: together they prove it to anyone.' },
+  );
+}
+
+function rolledBack(version: number, since: number): QedError {
+  return new QedError(
+    'head-rollback',
+    `the log shows version ${version} as its newest, but version ${since} was verified before`,
+    { hint: 'If the log was begun anew on purpose, forget the head that is kept for it.' },
+  );
+}
+
+/** A cosignature says that the cosigner saw this state at its time, so an idle log can show that it is not frozen. */
+function checkAge({ snapshot, cosignatures }: VerifiedSnapshot, { now, maxAgeMs }: HeadOptions): void {
+  if (maxAgeMs === undefined) return;
+  const seen = Math.max(snapshot.time, ...cosignatures.map(({ time }) => time * 1000));
+  const age = now() - seen;
+  if (age > maxAgeMs) {
+    throw new QedError(
+      'head-stale',
+      `the newest state of the log is ${age} ms old; ${maxAgeMs} ms are allowed`,
+    );
+  }
+}

@@ -1,0 +1,46 @@
+// The client library: what a program or a browser page needs to add events, to ask for proofs and to check them. Everything that can be reached
+// from here loads in a browser; Node adds its faster transport from transport-node.ts.
+export {
+  verifyIncremental,
+  verifyMembership,
+  verifySignedSnapshot,
+  type MembershipQuestion as VerifierQuestion,
+  type Primitives,
+  type Trust,
+  type VerifiedMembership,
+  type VerifiedSnapshot,
+} from '../balloon/verify.ts';
+export {
+  formatIncremental,
+  formatMembership,
+  formatSignedSnapshot,
+  formatSnapshot,
+  type IncrementalJson,
+  type IncrementalProof,
+  type MembershipJson,
+  type MembershipProof,
+  type SignedMembership,
+  type SignedSnapshot,
+  type SignedSnapshotJson,
+  type Snapshot,
+} from '../balloon/proof.ts';
+export { type Cosignature } from '../crypto/checkpoint.ts';
+export { decodeHex, encodeHex } from '../crypto/encoding.ts';
+export { portableHash, type Hash } from '../crypto/hash.ts';
+export { formatVkey, parseVkey, type Verifier } from '../crypto/vkey.ts';
+export { QedError, type ErrorCode, type ErrorKind } from '../errors.ts';
+export { type Added, type AddedBulk, type AddOptions } from './add.ts';
+export { type Info } from './answers.ts';
+export {
+  type CheckpointFound,
+  type EventFound,
+  type Health,
+  type Incremental,
+  type Membership,
+  type MembershipQuestion,
+  type SnapshotFound,
+} from './ask.ts';
+export { createClient, type Client, type ClientOptions } from './client.ts';
+export { type HeadStore } from './head.ts';
+export { type Event } from './session.ts';
+export { fetchTransport, type Transport, type TransportAnswer } from './transport.ts';
