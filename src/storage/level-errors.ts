@@ -26,8 +26,8 @@ const troubles: readonly Trouble[] = [
     hint: 'Free space, then start again.',
   },
   {
-    // Where LevelDB does not find a file, it is one that its own lists name.
-    sign: /^(LEVEL_\w+)? ?(Corruption: |IO error: .*: No such file or directory$|Invalid argument: )/,
+    // Where LevelDB does not find a file, or a directory in its place, it is one that its own lists name. A name with zero bytes ends there.
+    sign: /^\w* (Corruption: |Invalid argument: |IO error: .*(: No such file or directory|: Is a directory|\/)$)/,
     code: 'store-corrupt',
     message: (path, text) => `the database at ${path} is damaged: ${text}`,
     hint: CORRUPT_HINT,

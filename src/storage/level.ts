@@ -117,7 +117,8 @@ function levelStore(db: Level, path: string, lastOnOpening: number): Store {
       gate.close(async (failed) => {
         try {
           if (!failed && unsynced) await attempt(path, () => commit([], true));
-          if (!failed) await attempt(path, () => writeFloor(path, last));
+          // On a full disk, say, the older number stays, which is as true.
+          if (!failed) await writeFloor(path, last).catch(() => undefined);
         } finally {
           await db.close();
         }
@@ -143,15 +144,15 @@ interface Found {
 }
 
 async function lookAt(path: string): Promise<Found> {
-  await mkdir(path, { recursive: true });
+  // The recursive mkdir says "no such file" where a disk is read-only; the plain one tells the truth.
+  await mkdir(path, { recursive: true }).catch(() => mkdir(path));
   const names = await readdir(path);
   if (!names.includes(FLOOR))
     return { fresh: !names.some((name) => /\.(ldb|log)$/.test(name)), floor: undefined };
-  const [format, number, ...rest] = (await readFile(join(path, FLOOR), 'utf8')).split('\n');
-  const floor = Number(number);
-  if (format !== FORMAT || String(floor) !== number || !Number.isSafeInteger(floor) || rest.join() !== '') {
-    throw new QedError('store-corrupt', `${join(path, FLOOR)} does not hold what qed writes there`);
-  }
+  const content = await readFile(join(path, FLOOR), 'utf8');
+  const floor = Number(content.split('\n')[1]);
+  if (!Number.isSafeInteger(floor) || content !== floorContent(floor))
+    throw damage(path, 'FLOOR does not hold what qed writes there');
   return { fresh: false, floor };
 }
 
@@ -193,11 +194,16 @@ function liveTables(db: Level): number[] {
   return Array.from(listing.matchAll(/^ (\d+):\d+\[/gm), ([, number]) => Number(number));
 }
 
+function floorContent(last: number): string {
+  const lines = `${FORMAT}\n${last}\n`;
+  return `${lines}${crc32(lines)}\n`;
+}
+
 /** FLOOR is changed in one step, and an older one is as true as a newer one, only weaker. */
 async function writeFloor(path: string, last: number): Promise<void> {
   const file = await open(join(path, `${FLOOR}.new`), 'w');
   try {
-    await file.writeFile(`${FORMAT}\n${last}\n`);
+    await file.writeFile(floorContent(last));
     await file.sync();
   } finally {
     await file.close();

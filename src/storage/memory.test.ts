@@ -50,6 +50,15 @@ describe('a crash of the disk in memory', () => {
     expect(openMemoryStore(disk).get(key('a'))).toBeUndefined();
   });
 
+  it('loses nothing that was closed', async () => {
+    const disk = memoryDisk();
+    const store = openMemoryStore(disk);
+    await store.write([put('a')], { durable: false });
+    await store.close();
+    crashDisk(disk);
+    expect(openMemoryStore(disk).get(key('a'))).toEqual(key('a'));
+  });
+
   it('is not undone by the close of the one that was cut off', async () => {
     const disk = memoryDisk();
     const before = openMemoryStore(disk);

@@ -58,13 +58,12 @@ function findDamage(table: Uint8Array): string | undefined {
   const metaindex = footer.handle();
   const index = footer.handle();
   if (!blockHolds(table, metaindex) || !blockHolds(table, index)) return 'its index does not hold';
-  const blocks = [...handlesIn(table, metaindex), ...handlesIn(table, index), metaindex, index];
-  let at = 0;
-  for (const handle of blocks.sort((a, b) => a.offset - b.offset)) {
-    if (handle.offset !== at || !blockHolds(table, handle)) return `the block at byte ${at} does not hold`;
-    at += handle.size + TRAILER_BYTES;
+  let covered = 0;
+  for (const handle of [...handlesIn(table, metaindex), ...handlesIn(table, index), metaindex, index]) {
+    if (!blockHolds(table, handle)) return `the block at byte ${handle.offset} does not hold`;
+    covered += handle.size + TRAILER_BYTES;
   }
-  return at === end ? undefined : `nothing is known of the bytes from ${at} on`;
+  return covered === end ? undefined : `its blocks cover ${covered} bytes of ${end}`;
 }
 
 /** Whether the handle names an uncompressed block whose checksum is right. */
