@@ -88,8 +88,11 @@ export function verifyIncremental(
   question: { readonly start: Snapshot; readonly end: Snapshot },
   primitives = PORTABLE,
 ): void {
-  const proof = parseIncremental(json);
   const { start, end } = question;
+  if (start.version > end.version) {
+    throw new QedError('range-reversed', `version ${start.version} lies behind version ${end.version}`);
+  }
+  const proof = parseIncremental(json);
   if (proof.start !== start.version || proof.end !== end.version) {
     throw refusal(
       'proof-question',
@@ -131,6 +134,9 @@ export function checkSignedSnapshot(
 
 function checkCosignatures(checkpoint: string, trust: Trust, verify: Verify): readonly Cosignature[] {
   const { cosigners = [], cosignersMin = 0 } = trust;
+  if (!isSize(cosignersMin) || cosignersMin > cosigners.length) {
+    throw new QedError('bad-request', `cosignersMin is not a number from 0 to ${cosigners.length}`);
+  }
   const cosignatures = openCosignatures(checkpoint, cosigners, verify);
   const names = new Set(cosignatures.map(({ name }) => name));
   if (names.size < cosignersMin) {
