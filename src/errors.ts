@@ -165,11 +165,6 @@ const rows = {
   },
 
   // --- client: what can not be checked, or not even be asked
-  usage: {
-    kind: 'caller',
-    status: 400,
-    meaning: 'The command line is not in the documented form. The message names the flag; see --help.',
-  },
   'vkey-unknown': {
     kind: 'caller',
     status: 400,

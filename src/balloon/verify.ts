@@ -132,7 +132,7 @@ export function checkSignedSnapshot(
   return { snapshot, cosignatures: checkCosignatures(checkpoint, trust, verify) };
 }
 
-function checkCosignatures(checkpoint: string, trust: Trust, verify: Verify): readonly Cosignature[] {
+export function checkCosignatures(checkpoint: string, trust: Trust, verify: Verify): readonly Cosignature[] {
   const { cosigners = [], cosignersMin = 0 } = trust;
   if (!isSize(cosignersMin) || cosignersMin > cosigners.length) {
     throw new QedError('bad-request', `cosignersMin is not a number from 0 to ${cosigners.length}`);

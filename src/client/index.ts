@@ -40,7 +40,23 @@ export {
   type MembershipQuestion,
   type SnapshotFound,
 } from './ask.ts';
+export {
+  formatIncrementalBundle,
+  formatMembershipBundle,
+  formatSnapshotBundle,
+  verifyBundle,
+  type BundleQuestion,
+  type VerifiedBundle,
+} from './bundle.ts';
 export { createClient, type Client, type ClientOptions } from './client.ts';
 export { type HeadStore } from './head.ts';
 export { type Event } from './session.ts';
 export { fetchTransport, type Transport, type TransportAnswer } from './transport.ts';
+export {
+  formatTlogProof,
+  parseTlogProof,
+  tlogProofOf,
+  verifyTlogProof,
+  type TlogProof,
+  type VerifiedTlogProof,
+} from './tlog-proof.ts';
