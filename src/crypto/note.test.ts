@@ -155,6 +155,22 @@ describe('opening', () => {
     expect(code('\n'.repeat(NOTE_BYTES_MAX * 2))).toBe('note-malformed');
   });
 
+  it.each([
+    null,
+    undefined,
+    1,
+    {},
+    { length: 1 },
+    ['a'],
+    Symbol('note'),
+    new Uint16Array(4),
+    new ArrayBuffer(4),
+  ])('refuses what is neither text nor bytes: %p', (value) => {
+    // What the compiler would refuse still comes, from callers in JavaScript.
+    expect(code(value as unknown as string)).toBe('note-malformed');
+    expect(codeOf(() => parseVkey(value as unknown as string))).toBe('key-malformed');
+  });
+
   it('refuses one key listed twice, which would count for two', () => {
     expect(code(note, [alice.verifier, bob.verifier, alice.verifier])).toBe('key-malformed');
   });

@@ -122,6 +122,9 @@ export function parseNote(note: string | Uint8Array): Note {
 }
 
 function noteText(note: string | Uint8Array): string {
+  // A caller in JavaScript hands on what a server sent, of whatever type.
+  const isBytes = ArrayBuffer.isView(note) && note.BYTES_PER_ELEMENT === 1;
+  if (typeof note !== 'string' && !isBytes) throw malformed('it is neither text nor bytes');
   // A string never has fewer UTF-8 bytes than UTF-16 units, so this keeps us from encoding a huge one.
   if (note.length > NOTE_BYTES_MAX) throw malformed(`it has more than ${NOTE_BYTES_MAX} bytes`);
   const text = typeof note === 'string' ? note : decodeUtf8(note);

@@ -33,7 +33,7 @@ export function formatVkey({ name, id, type, publicKey }: Verifier): string {
 }
 
 export function parseVkey(text: string): Verifier {
-  const parts = /^([^+]*)\+([0-9a-f]{8})\+(.*)$/s.exec(text);
+  const parts = typeof text === 'string' ? /^([^+]*)\+([0-9a-f]{8})\+(.*)$/s.exec(text) : null;
   const key = parts && decodeBase64(parts[3]!);
   if (!key) throw malformed('it is not of the form name+id+base64');
   const type = key[0];
