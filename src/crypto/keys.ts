@@ -30,7 +30,7 @@ export function readPrivateKey(path: string, passphrase?: string): KeyObject {
 
 /**
  * Makes a key: `path` gets the private key as PKCS#8 PEM, encrypted if there is a passphrase, and `path`.pub its vkey,
- * one line, under the given name and type.
+ * one line, under the given name and type. The name may be made from the public key.
  */
 export function createKeyFiles(
   path: string,
@@ -38,11 +38,16 @@ export function createKeyFiles(
     name,
     type,
     passphrase,
-  }: { readonly name: string; readonly type: KeyType; readonly passphrase?: string | undefined },
+  }: {
+    readonly name: string | ((publicKey: Uint8Array) => string);
+    readonly type: KeyType;
+    readonly passphrase?: string | undefined;
+  },
 ): NewKey {
   const vkeyPath = `${path}.pub`;
   const { privateKey } = generateKeyPairSync('ed25519');
-  const verifier = createVerifier(name, type, publicKeyOf(privateKey));
+  const publicKey = publicKeyOf(privateKey);
+  const verifier = createVerifier(typeof name === 'string' ? name : name(publicKey), type, publicKey);
   const vkey = formatVkey(verifier);
   // Both are looked at before either is written, so that a refusal leaves nothing behind.
   for (const file of [path, vkeyPath]) if (existsSync(file)) throw exists(file);

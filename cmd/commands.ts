@@ -1,0 +1,7 @@
+// The commands of qed, a module each.
+import { type Argv } from 'yargs';
+import { addGenerate } from './generate.ts';
+import { addStart } from './start.ts';
+import { addVersion } from './version.ts';
+
+export const commands: readonly ((main: Argv) => Argv)[] = [addStart, addGenerate, addVersion];

@@ -1,0 +1,305 @@
+// qed start: one node, from flags to a running server and back.
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import pino, { type Logger } from 'pino';
+import pretty from 'pino-pretty';
+import { createSecureContext } from 'node:tls';
+import { type Argv } from 'yargs';
+import { QedError } from '../src/errors.ts';
+import { isGuessable, readApiKeys, singleKey, type Access } from '../src/server/auth.ts';
+import { type Tls } from '../src/server/http.ts';
+import { isLoopback, parseAddress, type Wanted } from '../src/server/listen.ts';
+import { type NodeEvent } from '../src/server/node.ts';
+import { startServer, type Server, type ServerOptions } from '../src/server/server.ts';
+import { EXIT_FAILED } from './exit.ts';
+import { withSettings } from './settings.ts';
+import { software } from './version.ts';
+
+const LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+
+const options = {
+  'api-key': {
+    alias: 'k',
+    type: 'string',
+    describe: 'API key, with every right; better given as QED_API_KEY',
+  },
+  'api-keys-file': { type: 'string', describe: 'File of API keys: a line for each, name scopes sha256' },
+  'read-key-required': { type: 'boolean', describe: 'Questions need an API key too' },
+  insecure: { type: 'boolean', describe: 'Listen on other interfaces than loopback without any API key' },
+  path: { alias: 'p', type: 'string', default: './qed-data', describe: 'Data directory' },
+  raftpath: {
+    type: 'string',
+    describe: 'Directory of the replicated log',
+    defaultDescription: '<path>/raft',
+  },
+  'private-key': {
+    alias: 'y',
+    type: 'string',
+    describe: 'Log key, Ed25519; without it one is made in the data directory',
+  },
+  origin: {
+    type: 'string',
+    describe: 'Name of the log, fixed at the first start',
+    defaultDescription: 'qed.local/<key>',
+  },
+  'node-id': {
+    type: 'string',
+    describe: 'Name of the node, fixed at the first start',
+    defaultDescription: 'node-<key>',
+  },
+  'http-addr': { type: 'string', describe: 'HTTP API', defaultDescription: '127.0.0.1:8800' },
+  'mgmt-addr': { type: 'string', describe: 'Management', defaultDescription: '127.0.0.1:8700' },
+  'metrics-addr': {
+    type: 'string',
+    describe: 'Metrics',
+    defaultDescription: '127.0.0.1:8600, or a free port',
+  },
+  'raft-addr': { type: 'string', describe: 'For clusters; a single node does not use it' },
+  'gossip-addr': { type: 'string', describe: 'For clusters; a single node does not use it' },
+  'join-addr': { type: 'string', describe: 'For clusters; not there yet' },
+  'gossip-join-addr': { type: 'string', describe: 'For clusters; not there yet' },
+  'tls-cert': { type: 'string', describe: 'Certificate, PEM; read again on SIGHUP' },
+  'tls-key': { type: 'string', describe: 'Key of the certificate, PEM' },
+  'store-events': { type: 'boolean', describe: 'Keep the events themselves, not only their digests' },
+  'rate-limit': { type: 'number', describe: 'Requests a second from one address; more are refused' },
+  log: { alias: 'l', choices: LEVELS, default: 'info', describe: 'Least severe messages to print' },
+} as const;
+
+function build(command: Argv) {
+  return withSettings(command, options)
+    .example('$0 start', 'a log in ./qed-data, for this machine only')
+    .example('$0 start -k "$KEY" --http-addr :8800', 'for other machines: that needs an API key')
+    .example(
+      '$0 start -p /var/lib/qed -y ~/.ssh/qed_ed25519 --origin example.org/audit',
+      'a log with a name and a key of its own',
+    )
+    .example(
+      'QED_API_KEY=… QED_LOG=warn $0 start --config qed.json',
+      'flags win over variables, variables over the file',
+    )
+    .epilogue('Every flag is also read from the environment: --http-addr as QED_HTTP_ADDR.');
+}
+
+type Flags = Awaited<ReturnType<typeof build>['argv']>;
+
+export function addStart(main: Argv): Argv {
+  return main.command('start', 'Start a server', build, runServer);
+}
+
+async function runServer(flags: Flags): Promise<void> {
+  // The API key is not for everybody who lists processes.
+  process.title = 'qed start';
+  const logger = createLogger(flags.log);
+  refuseCluster(flags, logger);
+  let access = readAccess(flags, logger);
+  const listeners = readListeners(flags, access);
+  const tls = readTls(flags);
+  const server = await startServer({
+    path: flags.path,
+    raftPath: flags.raftpath,
+    logKeyPath: flags['private-key'],
+    passphrase: process.env['QED_KEY_PASSPHRASE'],
+    origin: flags.origin,
+    nodeId: flags['node-id'],
+    storeEvents: flags['store-events'],
+    now: Date.now,
+    onEvent: (event) => logEvent(logger, event),
+    ...listeners,
+    access: () => access,
+    tls,
+    httpLimits: { rateMax: flags['rate-limit'] ?? 0 },
+    logger,
+    software,
+  });
+  console.log(greeting(server, flags, tls !== undefined));
+  process.on('SIGHUP', () => {
+    try {
+      access = readAccess(flags, logger);
+      const renewed = readTls(flags);
+      if (renewed) server.renewTls(renewed);
+      logger.info('API keys and certificates were read again');
+    } catch (error) {
+      logger.error({ err: error }, 'API keys and certificates stay as they were');
+    }
+  });
+  await untilStopped();
+  logger.info('stopping: answers in flight are finished first');
+  await server.close();
+}
+
+function createLogger(level: string): Logger {
+  // Standard error, so that standard output holds the greeting alone.
+  const destination = process.stderr.isTTY
+    ? pretty({ destination: 2, sync: true, ignore: 'pid,hostname' })
+    : pino.destination({ dest: 2, sync: true });
+  return pino({ level, base: null, serializers: { err: describeError } }, destination);
+}
+
+/** Where it came from matters only for what should not happen. */
+function describeError(error: unknown): unknown {
+  if (!(error instanceof QedError))
+    return pino.stdSerializers.err(error instanceof Error ? error : new Error(String(error)));
+  const { code, message, hint, cause, stack } = error;
+  return { code, message, hint, ...(error.kind === 'bug' ? { stack, cause: String(cause) } : {}) };
+}
+
+function logEvent(logger: Logger, event: NodeEvent): void {
+  switch (event.kind) {
+    case 'rebuilding':
+      if (event.of > 0) logger.info(`reading the log: ${event.versions} of ${event.of} events`);
+      return;
+    case 'image-damaged':
+      logger.warn(
+        `the image of the hyper tree is damaged and made anew (${event.why}); the old one is ${event.aside}`,
+      );
+      return;
+    case 'image-failed':
+      logger.warn(
+        { err: event.error },
+        'the image of the hyper tree cannot be written; the next start takes longer',
+      );
+      return;
+    case 'log-repaired':
+      logger.warn(`the replicated log was mended: ${event.repair}`);
+      return;
+    case 'failed':
+      logger.error({ err: event.error }, 'the node takes no more events until it is started again');
+      return;
+  }
+}
+
+function refuseCluster(flags: Flags, logger: Logger): void {
+  for (const name of ['join-addr', 'gossip-join-addr'] as const) {
+    if (flags[name] === undefined) continue;
+    throw new QedError(
+      'option-malformed',
+      `--${name}: clusters are not there yet; this version runs single nodes`,
+      {
+        hint: 'Start without it for a node of its own.',
+      },
+    );
+  }
+  for (const name of ['raft-addr', 'gossip-addr'] as const) {
+    if (flags[name] === undefined) continue;
+    parseAddress(flags[name], `--${name}`);
+    logger.info(`--${name} is not used: a single node has no peers`);
+  }
+}
+
+function readAccess(flags: Flags, logger: Logger): Access {
+  const single = flags['api-key'];
+  if (single === '') throw new QedError('option-malformed', '--api-key is empty');
+  if (single !== undefined && isGuessable(single)) {
+    logger.warn('the API key is short enough to be guessed; make one with: openssl rand -hex 32');
+  }
+  const file = flags['api-keys-file'];
+  const keys = [
+    ...(single === undefined ? [] : [singleKey(single)]),
+    ...(file === undefined ? [] : readApiKeys(file)),
+  ];
+  const readsNeedKey = flags['read-key-required'] ?? false;
+  if (keys.length > 0 || !readsNeedKey) return { keys, readsNeedKey };
+  throw new QedError('option-malformed', '--read-key-required: there is no API key', {
+    hint: 'Name one with --api-key.',
+  });
+}
+
+function readListeners(
+  flags: Flags,
+  { keys }: Access,
+): Pick<ServerOptions, 'http' | 'management' | 'metrics'> {
+  const isGuarded = keys.length > 0 || flags.insecure === true;
+  function wanted(
+    flag: '--http-addr' | '--mgmt-addr' | '--metrics-addr',
+    text: string | undefined,
+    port: number,
+  ): Wanted {
+    const address = text === undefined ? { host: '127.0.0.1', port } : parseAddress(text, flag);
+    if (isGuarded || isLoopback(address)) return { address, flag, isPortFree: text === undefined };
+    throw new QedError(
+      'option-malformed',
+      `${flag}: without an API key, a node listens for its own machine only`,
+      {
+        hint: 'Name a key with --api-key, or say --insecure if everybody who reaches this address may add events.',
+      },
+    );
+  }
+  return {
+    http: { ...wanted('--http-addr', flags['http-addr'], 8800), isPortFree: false },
+    management: { ...wanted('--mgmt-addr', flags['mgmt-addr'], 8700), isPortFree: false },
+    metrics: wanted('--metrics-addr', flags['metrics-addr'], 8600),
+  };
+}
+
+function readTls(flags: Flags): Tls | undefined {
+  const { 'tls-cert': certPath, 'tls-key': keyPath } = flags;
+  if (certPath === undefined && keyPath === undefined) return undefined;
+  if (certPath === undefined || keyPath === undefined) {
+    throw new QedError(
+      'option-malformed',
+      '--tls-cert and --tls-key belong together: one of them is missing',
+      {
+        hint: 'Make both with: qed generate certs',
+      },
+    );
+  }
+  const tls = { cert: readPem(certPath, '--tls-cert'), key: readPem(keyPath, '--tls-key') };
+  try {
+    createSecureContext(tls);
+  } catch (cause) {
+    throw new QedError(
+      'option-malformed',
+      `--tls-cert and --tls-key: not a certificate and its key: ${String(cause)}`,
+      { cause },
+    );
+  }
+  return tls;
+}
+
+function readPem(path: string, flag: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new QedError('option-malformed', `${flag}: ${path} cannot be read: ${String(cause)}`, {
+      hint: 'Make certificates with: qed generate certs',
+      cause,
+    });
+  }
+}
+
+function greeting({ node, addresses }: Server, flags: Flags, isTls: boolean): string {
+  const { origin, nodeId, signer } = node.identity;
+  const url = (address: string | null, scheme: string): string =>
+    `${scheme}://${address?.replace(/^:/, 'localhost:') ?? ''}`;
+  const api = url(addresses.httpAddr, isTls ? 'https' : 'http');
+  const key = flags['api-key'] === undefined && flags['api-keys-file'] === undefined ? '' : ' -k <api key>';
+  const rows = [
+    ['api', `${api}   (${api}/docs)`],
+    ['management', url(addresses.mgmtAddr, isTls ? 'https' : 'http')],
+    ['metrics', `${url(addresses.metricsAddr, 'http')}/metrics`],
+    ['data', resolve(flags.path)],
+    ['node', nodeId],
+    ['origin', origin],
+    ['vkey', signer.vkey],
+  ] as const;
+  const lines = rows.map(([name, value]) => `  ${name.padEnd(12)}${value}`);
+  const tryNext = `qed client add --event "hello" --endpoint ${api}${key}`;
+  return [
+    `${software} serves the log ${origin}`,
+    ...lines,
+    'Try next, in another terminal:',
+    `  ${tryNext}`,
+  ].join('\n');
+}
+
+/** Resolves at the first signal to stop; a second one does not wait for anything. */
+function untilStopped(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => {
+        process.once(signal, () => process.exit(EXIT_FAILED));
+        resolve();
+      });
+    }
+  });
+}

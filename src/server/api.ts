@@ -1,0 +1,27 @@
+// The HTTP API of a node, built and not yet started: tests ask it by `inject`, `startServer` lets it listen.
+import { addRoutes } from './add-routes.ts';
+import { createApp, type App, type AppOptions } from './http.ts';
+import { infoRoutes, type InfoOptions } from './info-routes.ts';
+import { type Node } from './node.ts';
+import { proofRoutes } from './proof-routes.ts';
+import { rawAddRoute, tileRoutes } from './tile-routes.ts';
+
+export interface ApiOptions extends AppOptions, InfoOptions {
+  /** Whether the node keeps events, so that their bytes are needed and not only their digests. */
+  readonly keepEvents: boolean;
+}
+
+export async function buildApi(node: Node, options: ApiOptions): Promise<App> {
+  const { keepEvents } = options;
+  const app = await createApp(options);
+  addRoutes(app, node, { keepEvents });
+  proofRoutes(app, node);
+  infoRoutes(app, node, options);
+  const tiles = { keepEvents, isPublic: !options.access().readsNeedKey };
+  tileRoutes(app, node, tiles);
+  await app.register((scope, _options, done) => {
+    rawAddRoute(scope, node, tiles);
+    done();
+  });
+  return app;
+}

@@ -1,0 +1,142 @@
+// Applies what the replicated log has committed, record after record, and tells those who proposed a record what it led to.
+//
+// One loop, from the last applied record on: after a start it works through what the database missed, by the same steps as ever after.
+// A database that cannot be written, or a log that cannot be read, ends the loop for good: `failure` says why, and who waits is told that
+// the outcome is unknown, because the record is in the log and the next start will apply it.
+import { decodeRecord } from '../balloon/record.ts';
+import { QedError } from '../errors.ts';
+import { type ReplicatedLog } from '../replication/replicated-log.ts';
+import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts';
+
+export interface ApplierOptions {
+  readonly log: ReplicatedLog;
+  readonly durable: Pick<DurableBalloon, 'apply' | 'balloon'>;
+  /** Makes everything applied so far durable in the database. Called now and then, before the log may forget it. */
+  readonly sync: () => Promise<void>;
+  /** Record bytes between two syncs. */
+  readonly syncBytes?: number;
+  readonly onFailure: (failure: QedError) => void;
+}
+
+export interface Applier {
+  /** Appends a record to the log; resolves when it is applied. */
+  readonly propose: (payload: Uint8Array) => Promise<Applied>;
+  /** Resolves when all records up to `index` are applied. */
+  readonly reach: (index: number) => Promise<void>;
+  readonly failure: QedError | undefined;
+  /** Ends the loop behind the record that is being applied. */
+  readonly close: () => Promise<void>;
+}
+
+interface Waiter<Result> {
+  readonly index: number;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: QedError) => void;
+}
+
+const SYNC_BYTES = 64 * 1024 * 1024;
+
+export function startApplier(options: ApplierOptions): Applier {
+  const { log, durable, sync, syncBytes = SYNC_BYTES, onFailure } = options;
+  const stop = new AbortController();
+  let position = durable.balloon.appliedIndex;
+  let unsyncedBytes = 0;
+  let failure: QedError | undefined;
+  let hasEnded = false;
+  /** Appends on their way. While there are any, a record may be applied before its proposer has learned its index. */
+  let proposing = 0;
+  const early = new Map<number, Applied>();
+  const waiters = new Map<number, Waiter<Applied>>();
+  const reachers = new Set<Waiter<void>>();
+
+  async function run(): Promise<void> {
+    for await (const group of log.committed(position, { signal: stop.signal })) {
+      for (const { index, payload } of group) {
+        settle(index, await durable.apply(index, decodeRecord(payload)));
+        unsyncedBytes += payload.length;
+        if (stop.signal.aborted) return;
+      }
+      if (unsyncedBytes >= syncBytes) await compact();
+    }
+  }
+
+  function settle(index: number, applied: Applied): void {
+    position = index;
+    const waiter = waiters.get(index);
+    waiters.delete(index);
+    if (waiter) waiter.resolve(applied);
+    else if (proposing > 0) early.set(index, applied);
+    for (const reacher of reachers) {
+      if (reacher.index > position) continue;
+      reachers.delete(reacher);
+      reacher.resolve();
+    }
+  }
+
+  /** First the database is durable, then the log may forget. */
+  async function compact(): Promise<void> {
+    await sync();
+    unsyncedBytes = 0;
+    await log.compact(durable.balloon.appliedIndex);
+  }
+
+  function fail(error: unknown): void {
+    failure =
+      error instanceof QedError ? error : new QedError('bug', 'a record cannot be applied', { cause: error });
+    onFailure(failure);
+  }
+
+  /** Nobody is left waiting. */
+  function end(): void {
+    hasEnded = true;
+    for (const { reject } of waiters.values()) reject(unknownOutcome(failure));
+    for (const { reject } of reachers)
+      reject(failure ?? new QedError('store-closed', 'the node is stopping'));
+    waiters.clear();
+    reachers.clear();
+  }
+
+  async function propose(payload: Uint8Array): Promise<Applied> {
+    if (hasEnded) throw new QedError('store-closed', 'records are not applied any more', { cause: failure });
+    proposing += 1;
+    try {
+      const index = await log.append(payload);
+      const applied = early.get(index);
+      if (applied) return applied;
+      return await new Promise((resolve, reject) => {
+        if (hasEnded) reject(unknownOutcome(failure));
+        else waiters.set(index, { index, resolve, reject });
+      });
+    } finally {
+      proposing -= 1;
+      if (proposing === 0) early.clear();
+    }
+  }
+
+  const running = run().catch(fail).finally(end);
+
+  return {
+    propose,
+    reach: (index) =>
+      new Promise((resolve, reject) => {
+        if (index <= position) resolve();
+        else if (hasEnded) reject(failure ?? new QedError('store-closed', 'the node is stopping'));
+        else reachers.add({ index, resolve, reject });
+      }),
+    get failure() {
+      return failure;
+    },
+    async close() {
+      stop.abort();
+      await running;
+    },
+  };
+}
+
+function unknownOutcome(failure: QedError | undefined): QedError {
+  const why = failure ? failure.message : 'the node is stopping';
+  return new QedError('outcome-unknown', `the record is in the log, but is not applied yet: ${why}`, {
+    hint: 'The node applies it when it starts again. Look before sending it again.',
+    cause: failure,
+  });
+}

@@ -1,0 +1,145 @@
+// Who a node is: the origin and key of its log, and the id and key of its own. Settled at the first start and kept in node.json; a later start
+// that asks for something else is refused, because two logs must never share a name, nor one log have two keys.
+import { type KeyObject } from 'node:crypto';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { encodeHex } from '../crypto/encoding.ts';
+import { publicKeyOf } from '../crypto/ed25519-node.ts';
+import { createKeyFiles, readPrivateKey } from '../crypto/keys.ts';
+import { createCosigner, createLogSigner, type Cosigner, type LogSigner } from '../crypto/signer.ts';
+import { COSIGNER_KEY, LOG_KEY } from '../crypto/vkey.ts';
+import { QedError } from '../errors.ts';
+
+export interface Identity {
+  readonly origin: string;
+  readonly nodeId: string;
+  readonly signer: LogSigner;
+  readonly cosigner: Cosigner;
+}
+
+export interface IdentityOptions {
+  /** The data directory of the node, which must be there. */
+  readonly path: string;
+  /** Undefined: a key of the node's own making, in the data directory. */
+  readonly logKeyPath?: string | undefined;
+  readonly passphrase?: string | undefined;
+  readonly origin?: string | undefined;
+  readonly nodeId?: string | undefined;
+}
+
+const NODE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+const nodeFile = z.strictObject({
+  format: z.literal('qed node v1'),
+  origin: z.string(),
+  vkey: z.string(),
+  nodeId: z.string().regex(NODE_ID),
+  nodeVkey: z.string(),
+});
+type NodeFile = z.output<typeof nodeFile>;
+
+/** Reads who the node is, or settles it. The caller holds the lock of the data directory. */
+export function openIdentity(options: IdentityOptions): Identity {
+  const { path, passphrase } = options;
+  if (options.nodeId !== undefined && !NODE_ID.test(options.nodeId)) {
+    throw new QedError(
+      'option-malformed',
+      `the node id ${JSON.stringify(options.nodeId.slice(0, 80))} cannot be used`,
+      {
+        hint: 'Use up to 64 letters, digits, dots, dashes and underscores.',
+      },
+    );
+  }
+  const filePath = join(path, 'node.json');
+  const known = existsSync(filePath) ? readNodeFile(filePath) : undefined;
+  const logKey = openLogKey(options, known);
+  const origin = options.origin ?? known?.origin ?? defaultOrigin(publicKeyOf(logKey));
+  const signer = createLogSigner(origin, logKey);
+  const nodeKeyPath = join(path, 'node_key.pem');
+  if (known === undefined && !existsSync(nodeKeyPath)) {
+    const name = (publicKey: Uint8Array): string =>
+      nodeName(origin, options.nodeId ?? defaultNodeId(publicKey));
+    createKeyFiles(nodeKeyPath, { name, type: COSIGNER_KEY, passphrase });
+  }
+  const nodeKey = readPrivateKey(nodeKeyPath, passphrase);
+  const nodeId = options.nodeId ?? known?.nodeId ?? defaultNodeId(publicKeyOf(nodeKey));
+  const cosigner = createCosigner(nodeName(origin, nodeId), nodeKey);
+  const found: NodeFile = {
+    format: 'qed node v1',
+    origin,
+    vkey: signer.vkey,
+    nodeId,
+    nodeVkey: cosigner.vkey,
+  };
+  if (known === undefined) writeNodeFile(filePath, found);
+  else checkSame(path, known, found);
+  return { origin, nodeId, signer, cosigner };
+}
+
+function openLogKey(
+  { path, logKeyPath, passphrase, origin }: IdentityOptions,
+  known: NodeFile | undefined,
+): KeyObject {
+  if (logKeyPath !== undefined) return readPrivateKey(logKeyPath, passphrase);
+  const ownPath = join(path, 'log_key.pem');
+  if (existsSync(ownPath)) return readPrivateKey(ownPath, passphrase);
+  if (known !== undefined) {
+    throw new QedError(
+      'key-missing',
+      `the data in ${path} is of the log ${known.vkey}, whose key is not there`,
+      {
+        hint: 'Name its key file with --private-key, as when the node was started first.',
+      },
+    );
+  }
+  return createKeyFiles(ownPath, { name: origin ?? defaultOrigin, type: LOG_KEY, passphrase }).privateKey;
+}
+
+function defaultOrigin(publicKey: Uint8Array): string {
+  return `qed.local/${encodeHex(publicKey.subarray(0, 4))}`;
+}
+
+function defaultNodeId(publicKey: Uint8Array): string {
+  return `node-${encodeHex(publicKey.subarray(0, 4))}`;
+}
+
+/** The name under which a node cosigns. */
+function nodeName(origin: string, nodeId: string): string {
+  return `${origin}/${nodeId}`;
+}
+
+function checkSame(path: string, known: NodeFile, found: NodeFile): void {
+  const rows = [
+    ['origin', known.origin, found.origin],
+    ['log key', known.vkey, found.vkey],
+    ['node id', known.nodeId, found.nodeId],
+    ['node key', known.nodeVkey, found.nodeVkey],
+  ] as const;
+  for (const [what, before, now] of rows) {
+    if (before === now) continue;
+    throw new QedError('node-mismatch', `the data in ${path} has the ${what} ${before}, not ${now}`, {
+      hint: 'Start with what it was made with, or name another --path for another log.',
+    });
+  }
+}
+
+function readNodeFile(filePath: string): NodeFile {
+  try {
+    return nodeFile.parse(JSON.parse(readFileSync(filePath, 'utf8')));
+  } catch (cause) {
+    throw new QedError('store-corrupt', `${filePath} does not hold what qed writes there`, { cause });
+  }
+}
+
+/** In one step: the file is whole or not there. */
+function writeNodeFile(filePath: string, content: NodeFile): void {
+  const file = openSync(`${filePath}.new`, 'w', 0o644);
+  try {
+    writeFileSync(file, `${JSON.stringify(content, undefined, 2)}\n`);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(`${filePath}.new`, filePath);
+}

@@ -1,0 +1,91 @@
+// The figures that a node gives away at /metrics, one registry a node. docs/metrics.md lists the same names; a test keeps them equal.
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
+const BATCH_EVENTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+export function createMetrics() {
+  const registry = new Registry();
+  const registers = [registry];
+  return {
+    registry,
+    added: new Counter({
+      name: 'qed_events_added_total',
+      help: 'Events that were logged by this node on request, repetitions not counted.',
+      registers,
+    }),
+    refused: new Counter({
+      name: 'qed_adds_refused_total',
+      help: 'Requests to add that got an error, by its code.',
+      labelNames: ['code'] as const,
+      registers,
+    }),
+    batchEvents: new Histogram({
+      name: 'qed_batch_events',
+      help: 'Events in a record that this node proposed.',
+      buckets: BATCH_EVENTS,
+      registers,
+    }),
+    commitSeconds: new Histogram({
+      name: 'qed_commit_seconds',
+      help: 'Time from proposing a record until it is durable and applied.',
+      buckets: SECONDS,
+      registers,
+    }),
+    proofs: new Counter({
+      name: 'qed_proofs_total',
+      help: 'Proofs made, by kind.',
+      labelNames: ['kind'] as const,
+      registers,
+    }),
+    requestSeconds: new Histogram({
+      name: 'qed_request_seconds',
+      help: 'Time from the first byte of a request until its answer is sent, by route, method and status.',
+      labelNames: ['route', 'method', 'status'] as const,
+      buckets: SECONDS,
+      registers,
+    }),
+  };
+}
+
+/** What is read when somebody looks, instead of being kept. */
+export interface Gauges {
+  readonly logEvents: () => number;
+  readonly distinctEvents: () => number;
+  readonly appliedIndex: () => number;
+  readonly waitingEvents: () => number;
+  readonly waitingBytes: () => number;
+  readonly isReady: () => boolean;
+  readonly storageBytes: () => Promise<{ readonly database: number; readonly log: number }>;
+}
+
+export function registerGauges(registry: Registry, gauges: Gauges): void {
+  const gauge = (name: string, help: string, read: () => number): void => {
+    const made: Gauge = new Gauge({ name, help, registers: [registry], collect: () => made.set(read()) });
+  };
+  gauge('qed_log_events', 'Events in the log: the size of the history tree.', gauges.logEvents);
+  gauge(
+    'qed_distinct_events',
+    'Different events in the log: the size of the hyper tree.',
+    gauges.distinctEvents,
+  );
+  gauge('qed_applied_index', 'Index of the last applied record of the replicated log.', gauges.appliedIndex);
+  gauge('qed_waiting_events', 'Events that wait for a record.', gauges.waitingEvents);
+  gauge('qed_waiting_bytes', 'Bytes that wait for a record.', gauges.waitingBytes);
+  gauge('qed_ready', '1 while the node takes events and answers questions, else 0.', () =>
+    gauges.isReady() ? 1 : 0,
+  );
+  const storage = new Gauge({
+    name: 'qed_storage_bytes',
+    help: 'Bytes of the files of the database and of the replicated log.',
+    labelNames: ['part'] as const,
+    registers: [registry],
+    async collect() {
+      const { database, log } = await gauges.storageBytes();
+      storage.set({ part: 'database' }, database);
+      storage.set({ part: 'log' }, log);
+    },
+  });
+}

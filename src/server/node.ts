@@ -1,0 +1,298 @@
+// A node: keys, database, balloon, replicated log, applier and batcher as one thing that takes events and answers questions.
+//
+// It promises: what `add` resolved for is durable and provable. An answer is made in one go from one committed state, so that a proof and the
+// snapshot beside it belong together. Only the ends of applied records are ever signed.
+// When a write fails it takes nothing more, and says why; it still answers what can be read. When it finds damage it stops answering as well.
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Balloon } from '../balloon/balloon.ts';
+import {
+  formatSignedSnapshot,
+  type IncrementalProof,
+  type MembershipProof,
+  type SignedSnapshot,
+} from '../balloon/proof.ts';
+import { signSnapshot } from '../balloon/sign.ts';
+import { nativeHash } from '../crypto/hash-node.ts';
+import { type Hash } from '../crypto/hash.ts';
+import { QedError } from '../errors.ts';
+import { type Entry } from '../history/entry.ts';
+import { tileBytes, type TileName } from '../history/served.ts';
+import { type LogStatus, type ReplicatedLog } from '../replication/replicated-log.ts';
+import { openSingleLog } from '../replication/single.ts';
+import { openDurableBalloon, type BalloonEvent, type DurableBalloon } from '../storage/durable-balloon.ts';
+import { openLevelStore } from '../storage/level.ts';
+import { type Store } from '../storage/store.ts';
+import { startApplier, type Applier } from './applier.ts';
+import { batcherLimits, createBatcher, type Added, type AddRequest, type BatcherLimits } from './batcher.ts';
+import { openIdentity, type Identity, type IdentityOptions } from './identity.ts';
+import { registerGauges, type Metrics } from './metrics.ts';
+import { openPayloads, type Payloads } from './payloads.ts';
+
+/** What a node tells its operator as it goes. */
+export type NodeEvent =
+  | BalloonEvent
+  | { readonly kind: 'log-repaired'; readonly repair: string }
+  | { readonly kind: 'failed'; readonly error: QedError };
+
+export interface NodeOptions extends IdentityOptions {
+  /** Where the replicated log is kept; `raft` in the data directory unless said otherwise. */
+  readonly raftPath?: string | undefined;
+  /** Keeps the events, not only their digests. */
+  readonly storeEvents?: boolean | undefined;
+  readonly limits?: Partial<BatcherLimits>;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  readonly metrics: Metrics;
+  readonly onEvent?: (event: NodeEvent) => void;
+}
+
+/** A signed snapshot, and the JSON that all who ask for it get. */
+export interface Signed {
+  readonly signedSnapshot: SignedSnapshot;
+  readonly json: string;
+}
+
+export type Health =
+  | { readonly isReady: true }
+  | { readonly isReady: false; readonly error: QedError; readonly isServing: boolean };
+
+export interface Node {
+  readonly identity: Identity;
+  readonly add: (request: AddRequest) => Promise<Added>;
+  /** The signed snapshot of the record that ends with `version`. */
+  readonly signed: (version: number) => Signed;
+  /** The present one; `log-empty` before the first event. */
+  readonly latest: () => Signed;
+  /** The first one that covers `version`. */
+  readonly covering: (version: number) => Promise<Signed>;
+  /** `version` only has to be there: the proof tells of the first version, which answers for every one. */
+  readonly membership: (
+    eventDigest: Uint8Array,
+    version?: number,
+  ) => { proof: MembershipProof; signed: Signed };
+  readonly incremental: (start: number, end: number) => IncrementalProof;
+  readonly event: (version: number) => { entry: Entry; event: Uint8Array | undefined };
+  readonly tile: (name: TileName) => Uint8Array;
+  /** Undefined while the log is empty. */
+  readonly version: number | undefined;
+  readonly status: () => LogStatus;
+  readonly health: () => Health;
+  readonly close: () => Promise<void>;
+}
+
+/** Opens a node on its data directory. What was opened is closed again when a later part cannot be. */
+export async function openNode(options: NodeOptions): Promise<Node> {
+  const { path, onEvent = () => undefined } = options;
+  const raftPath = options.raftPath ?? join(path, 'raft');
+  const opened: (() => Promise<void>)[] = [];
+  async function keep<Part extends { close: () => Promise<void> }>(opening: Promise<Part>): Promise<Part> {
+    const part = await opening;
+    opened.push(() => part.close());
+    return part;
+  }
+  try {
+    await makeDirectory(path);
+    const store = await keep(openLevelStore(join(path, 'db')));
+    const identity = openIdentity(options);
+    const payloads = options.storeEvents
+      ? openPayloads(await keep(openLevelStore(join(path, 'events'))), nativeHash)
+      : undefined;
+    const imagePath = join(path, 'hyper.image');
+    const durable = await openDurableBalloon({ store, hash: nativeHash, imagePath, durable: false, onEvent });
+    opened.push(() => durable.close());
+    const log = await keep(openSingleLog({ directory: raftPath, nodeId: identity.nodeId }));
+    if (log.repair !== undefined) onEvent({ kind: 'log-repaired', repair: log.repair });
+    const storageBytes = async () => ({
+      database: await sizeOf(join(path, 'db')),
+      log: await sizeOf(raftPath),
+    });
+    const parts = { store, identity, payloads, durable, log, hash: nativeHash, storageBytes };
+    return await composeNode(parts, options);
+  } catch (error) {
+    for (const close of opened.reverse()) await close().catch(() => undefined);
+    throw error;
+  }
+}
+
+export interface NodeParts {
+  readonly store: Store;
+  readonly identity: Identity;
+  readonly durable: DurableBalloon;
+  readonly log: ReplicatedLog;
+  readonly hash: Hash;
+  readonly payloads?: Payloads | undefined;
+  readonly storageBytes: () => Promise<{ readonly database: number; readonly log: number }>;
+}
+
+/** The node over parts that are open. It closes them all. Resolves when everything in the log is applied. */
+export async function composeNode(
+  parts: NodeParts,
+  options: Pick<NodeOptions, 'limits' | 'now' | 'metrics' | 'onEvent'>,
+): Promise<Node> {
+  const { store, identity, durable, log, payloads } = parts;
+  const { metrics, onEvent = () => undefined } = options;
+  const { balloon } = durable;
+  /** Found when reading: nothing more is answered. */
+  let damage: QedError | undefined;
+
+  const applier: Applier = startApplier({
+    log,
+    durable,
+    sync: () => store.write([], { durable: true }),
+    onFailure: (error) => onEvent({ kind: 'failed', error }),
+  });
+  try {
+    await applier.reach(log.status().committedIndex);
+  } catch (error) {
+    await applier.close();
+    throw error;
+  }
+
+  const batcher = createBatcher({
+    limits: { ...batcherLimits, ...options.limits },
+    now: options.now,
+    async propose(payload, requests) {
+      if (payloads) await payloads.keep(requests);
+      return applier.propose(payload);
+    },
+    onRecord({ events, seconds }) {
+      metrics.batchEvents.observe(events);
+      metrics.commitSeconds.observe(seconds);
+    },
+  });
+
+  /** Runs a question in one go. Damage that it meets is the end of serving. */
+  function ask<Answer>(question: (state: DurableBalloon['balloon']) => Answer): Answer {
+    if (damage) throw damage;
+    try {
+      return question(balloon);
+    } catch (error) {
+      throw noteDamage(error);
+    }
+  }
+
+  function noteDamage(error: unknown): unknown {
+    if (error instanceof QedError && error.code === 'store-corrupt' && damage === undefined) {
+      damage = error;
+      onEvent({ kind: 'failed', error });
+    }
+    return error;
+  }
+
+  const signed = createSignedCache(balloon, identity);
+
+  function health(): Health {
+    if (damage) return { isReady: false, error: damage, isServing: false };
+    const error = applier.failure ?? log.status().failure;
+    return error ? { isReady: false, error, isServing: error.code !== 'store-corrupt' } : { isReady: true };
+  }
+
+  registerGauges(metrics.registry, {
+    logEvents: () => balloon.size,
+    distinctEvents: () => balloon.hyper.size,
+    appliedIndex: () => balloon.appliedIndex,
+    waitingEvents: () => batcher.waiting.events,
+    waitingBytes: () => batcher.waiting.bytes,
+    isReady: () => health().isReady,
+    storageBytes: parts.storageBytes,
+  });
+
+  return {
+    identity,
+    async add(request) {
+      if (damage) throw damage;
+      const added = await batcher.add(request);
+      if (added.kind === 'logged') metrics.added.inc(added.count);
+      return added;
+    },
+    signed: (version) => ask(() => signed(version)),
+    latest: () => ask(() => signed(presentVersion(balloon))),
+    async covering(version) {
+      if (damage) throw damage;
+      const end = await durable.batchEnd(version).catch((error: unknown) => {
+        throw noteDamage(error);
+      });
+      return ask(() => signed(end));
+    },
+    membership: (eventDigest, version) =>
+      ask(() => {
+        const present = presentVersion(balloon);
+        if (version !== undefined) balloon.checkVersion(version);
+        const { proof } = balloon.membership(eventDigest);
+        metrics.proofs.inc({ kind: proof.exists ? 'presence' : 'absence' });
+        return { proof, signed: signed(present) };
+      }),
+    incremental: (start, end) =>
+      ask(() => {
+        const proof = balloon.incremental(start, end);
+        metrics.proofs.inc({ kind: 'incremental' });
+        return proof;
+      }),
+    event: (version) =>
+      ask(() => {
+        const entry = balloon.entry(version);
+        return { entry, event: payloads?.read(entry.eventDigest) };
+      }),
+    tile: (name) => ask(() => tileBytes(balloon.view, name)),
+    get version() {
+      return balloon.snapshot?.version;
+    },
+    status: () => log.status(),
+    health,
+    async close() {
+      await batcher.close();
+      await log.close();
+      await applier.close();
+      await payloads?.close();
+      await durable.close();
+    },
+  };
+}
+
+/** Remembers the latest one: all waiters of a record, and all who ask until the next one, share a signature. */
+function createSignedCache(
+  balloon: DurableBalloon['balloon'],
+  { signer }: Identity,
+): (version: number) => Signed {
+  let latest: Signed | undefined;
+  return (version) => {
+    if (latest?.signedSnapshot.snapshot.version === version) return latest;
+    const signedSnapshot = signSnapshot(balloon, version, signer);
+    const made = { signedSnapshot, json: JSON.stringify(formatSignedSnapshot(signedSnapshot)) };
+    if (version === balloon.size - 1) latest = made;
+    return made;
+  };
+}
+
+function presentVersion({ snapshot }: Pick<Balloon, 'snapshot'>): number {
+  if (snapshot === undefined) {
+    throw new QedError('log-empty', 'the log holds no event yet', { hint: 'Add one first: POST /events.' });
+  }
+  return snapshot.version;
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new QedError('store-failed', `the data directory ${path} cannot be made: ${String(cause)}`, {
+      hint: 'Name another --path, or give this user the right to write there.',
+      cause,
+    });
+  }
+}
+
+/** Bytes of the files in a directory. Files that go while it is read count for nothing. */
+async function sizeOf(directory: string): Promise<number> {
+  const names = await readdir(directory).catch(() => []);
+  const sizes = await Promise.all(
+    names.map((name) =>
+      stat(join(directory, name)).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    ),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
