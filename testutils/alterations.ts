@@ -134,7 +134,7 @@ function* otherTypes(json: unknown): Generator<readonly [How, unknown]> {
   const around = [
     [json],
     { json },
-    String(json),
+    typeof json === 'number' || typeof json === 'boolean' ? String(json) : 'a text',
     () => json,
     new Map(children(json)),
     Object(json) as unknown,
