@@ -1,0 +1,176 @@
+// From flags to a client, and to whom it believes. The vkey comes from --vkey, else from the pins of an earlier visit, else from the server itself, which
+// is said aloud. An address of this machine names no log in particular, since anybody may start another one there: for such an address nothing is
+// pinned, unless a file for pins is named.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type InferredOptionTypes, type Options } from 'yargs';
+import { nativeVerify } from '../../src/crypto/ed25519-node.ts';
+import { nativeHash } from '../../src/crypto/hash-node.ts';
+import { formatVkey, parseVkey } from '../../src/crypto/vkey.ts';
+import { createClient, type Client, type ClientOptions } from '../../src/client/client.ts';
+import { nodeTransport } from '../../src/client/transport-node.ts';
+import { QedError } from '../../src/errors.ts';
+import { openPins, type Pins } from './pins.ts';
+import { type World } from './world.ts';
+
+/** The vkey, from wherever it may be known without asking a server. */
+export const trustOptions = {
+  endpoint: {
+    alias: ['endpoints', 'e'],
+    type: 'string',
+    array: true,
+    default: ['http://127.0.0.1:8800'],
+    describe: 'Nodes of the log; repeat it, or separate them by commas',
+  },
+  vkey: { type: 'string', describe: "The log's verifier key, or a file that holds it" },
+  pins: {
+    type: 'string',
+    describe: 'File of the vkeys and heads seen before',
+    defaultDescription: '~/.config/qed/pins.json',
+  },
+  json: { type: 'boolean', default: false, describe: 'Print one JSON document' },
+} as const satisfies Record<string, Options>;
+
+export const connectionOptions = {
+  ...trustOptions,
+  'api-key': { alias: 'k', type: 'string', describe: 'API key; better given as QED_API_KEY' },
+  verify: {
+    type: 'boolean',
+    default: true,
+    describe: 'Check what the log answers; --no-verify believes it',
+  },
+  forget: { type: 'boolean', default: false, describe: 'First forget what was pinned for these nodes' },
+  'max-age': { type: 'number', describe: 'Refuse a newest state that is older than so many seconds' },
+  timeout: { type: 'number', default: 30, describe: 'Seconds after which to give up' },
+  insecure: { type: 'boolean', default: false, describe: 'Take any TLS certificate' },
+  'tls-ca': { type: 'string', describe: "File of the certificates that the server's must lead to, PEM" },
+} as const satisfies Record<string, Options>;
+
+export type TrustFlags = InferredOptionTypes<typeof trustOptions>;
+export type ConnectionFlags = InferredOptionTypes<typeof connectionOptions>;
+
+export interface Connection {
+  readonly client: Client;
+  /** What the answers are checked against; undefined when they are not. */
+  readonly vkey: string | undefined;
+  readonly close: () => Promise<void>;
+}
+
+export async function connect(
+  flags: ConnectionFlags,
+  world: World,
+  extra: Pick<ClientOptions, 'sendEvents'> = {},
+): Promise<Connection> {
+  const endpoints = readEndpoints(flags.endpoint);
+  const pins = pinsFor(flags, endpoints, world);
+  const given = readVkey(flags.vkey);
+  if (flags.forget) pins?.forget(endpoints, given);
+  const { transport, close } = nodeTransport({ ca: readCa(flags['tls-ca']), insecure: flags.insecure });
+  const options = {
+    endpoints,
+    transport,
+    primitives: { hash: nativeHash, verify: nativeVerify },
+    now: world.now,
+    random: world.random,
+    apiKey: flags['api-key'],
+    deadlineMs: milliseconds(flags.timeout, 'timeout'),
+    maxAgeMs: flags['max-age'] === undefined ? undefined : milliseconds(flags['max-age'], 'max-age'),
+    ...extra,
+  };
+  try {
+    if (!flags.verify) return { client: createClient(options), vkey: undefined, close };
+    const vkey = given ?? pinned(pins, endpoints) ?? (await firstSeen(options, pins, endpoints, world));
+    const headStore = pins?.headStore(vkey);
+    return { client: createClient({ ...options, trust: vkey, headStore }), vkey, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The vkey that is given or pinned; undefined when only a server could tell it. */
+export function knownVkey(flags: TrustFlags, world: World): string | undefined {
+  const endpoints = readEndpoints(flags.endpoint);
+  return readVkey(flags.vkey) ?? pinned(pinsFor(flags, endpoints, world), endpoints);
+}
+
+function pinsFor(flags: TrustFlags, endpoints: readonly string[], world: World): Pins | undefined {
+  if (flags.pins !== undefined) return openPins(flags.pins);
+  return endpoints.every(isLoopback) ? undefined : openPins(join(world.configHome, 'qed', 'pins.json'));
+}
+
+function pinned(pins: Pins | undefined, endpoints: readonly string[]): string | undefined {
+  const [vkey, ...others] = pins?.vkeys(endpoints) ?? [];
+  if (others.length === 0) return vkey;
+  throw new QedError('option-malformed', 'different logs are pinned for these endpoints', {
+    hint: 'Name nodes of one log, give its --vkey, or forget what was pinned with --forget.',
+  });
+}
+
+/** Trust on first use: whoever answers now is believed, and held to it where there are pins. */
+async function firstSeen(
+  options: ClientOptions,
+  pins: Pins | undefined,
+  endpoints: readonly string[],
+  world: World,
+): Promise<string> {
+  const { vkey } = await createClient(options).info();
+  try {
+    parseVkey(vkey);
+  } catch (cause) {
+    throw new QedError('vkey-unknown', 'the server shows no vkey that can be used', { cause });
+  }
+  pins?.pin(endpoints, vkey);
+  const kept = pins === undefined ? 'for this command only' : `and pinned in ${pins.path}`;
+  world.err(`No vkey was given: the one that the server shows is taken, ${kept}:\n  ${vkey}`);
+  return vkey;
+}
+
+export function readEndpoints(given: readonly string[]): readonly string[] {
+  const endpoints = given.flatMap((list) => list.split(',')).map((endpoint) => endpoint.trim());
+  return endpoints.map((endpoint) => {
+    const url = /^[a-z]+:\/\//i.test(endpoint) ? endpoint : `http://${endpoint}`;
+    if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) return url.replace(/\/+$/, '');
+    throw new QedError(
+      'option-malformed',
+      `--endpoint: ${JSON.stringify(endpoint)} is not the URL of a node`,
+      {
+        hint: 'It looks like http://127.0.0.1:8800.',
+      },
+    );
+  });
+}
+
+function isLoopback(endpoint: string): boolean {
+  const { hostname } = new URL(endpoint);
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.[0-9]+){3}$/.test(hostname);
+}
+
+function readVkey(given: string | undefined): string | undefined {
+  if (given === undefined) return undefined;
+  // A vkey always holds plus signs, and so may the name of a file: what reads as a vkey is one.
+  const text = /^[^+\s]+\+[0-9a-f]{8}\+/.test(given) ? given : readText(given, 'vkey').trim();
+  try {
+    return formatVkey(parseVkey(text));
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new QedError('option-malformed', `--vkey: ${why}`, { cause });
+  }
+}
+
+function readCa(path: string | undefined): string | undefined {
+  return path === undefined ? undefined : readText(path, 'tls-ca');
+}
+
+function readText(path: string, flag: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new QedError('option-malformed', `--${flag}: ${path} cannot be read: ${String(cause)}`, { cause });
+  }
+}
+
+function milliseconds(seconds: number, flag: string): number {
+  if (seconds >= 0 && seconds <= 86_400 * 365) return seconds * 1000;
+  throw new QedError('option-malformed', `--${flag}: not a number of seconds`);
+}
