@@ -1,7 +1,8 @@
 // The commands of qed, a module each.
 import { type Argv } from 'yargs';
+import { addClient } from './client.ts';
 import { addGenerate } from './generate.ts';
 import { addStart } from './start.ts';
 import { addVersion } from './version.ts';
 
-export const commands: readonly ((main: Argv) => Argv)[] = [addStart, addGenerate, addVersion];
+export const commands: readonly ((main: Argv) => Argv)[] = [addStart, addClient, addGenerate, addVersion];
