@@ -1,6 +1,6 @@
 // The fuzz run: a real log, its true answers, and every function that reads what others sent. Whatever goes in, only a typed refusal may
 // come out; and what is accepted must be true of that log, which is known here, whatever path it took through the verifier.
-import { isDeepStrictEqual } from 'node:util';
+import { isDeepStrictEqual, types } from 'node:util';
 import {
   formatIncremental,
   formatMembership,
@@ -86,6 +86,8 @@ interface World {
   readonly memberships: readonly { json: MembershipJson; eventDigest: Uint8Array }[];
   readonly signed: readonly SignedSnapshotJson[];
   readonly incrementals: readonly { json: unknown; start: Snapshot; end: Snapshot }[];
+  /** Every proof above as text, without signatures. */
+  readonly honest: ReadonlySet<string>;
   readonly fork: Snapshot;
   readonly notes: readonly string[];
   readonly vkeys: readonly string[];
@@ -141,6 +143,9 @@ function makeWorld(random: Random): World {
     memberships,
     signed,
     incrementals,
+    honest: new Set(
+      [...[...memberships, ...incrementals].map(({ json }) => json), ...signed].map(withoutSignatures),
+    ),
     fork: forked.snapshots.at(-1)!,
     notes: [...signed, strange.signedSnapshot(6), forked.signedSnapshot(digests.length - 1)].map(
       ({ checkpoint }) => checkpoint,
@@ -207,11 +212,9 @@ function verifierTargets(world: World, others: readonly unknown[]): Target[] {
       run(random) {
         const { json, eventDigest } = random.pick(world.memberships);
         const question = { eventDigest, ...(random.chance(0.5) ? {} : { version: random.below(300) }) };
-        checkMembershipAnswer(
-          world,
-          question,
-          verifyMembership(input(random, json, others), question, trust, NATIVE),
-        );
+        const fed = input(random, json, others);
+        checkMembershipAnswer(world, question, verifyMembership(fed, question, trust, NATIVE));
+        checkHonest(world, fed, (one) => formatMembership(parseMembership(one)));
       },
     },
     {
@@ -235,6 +238,7 @@ function verifierTargets(world: World, others: readonly unknown[]): Target[] {
         const json = input(random, random.pick(world.signed), others);
         const { snapshot, cosignatures } = verifySignedSnapshot(json, trust, NATIVE);
         checkSnapshotAnswer(world, snapshot, cosignatures);
+        checkHonest(world, json, (one) => formatSignedSnapshot(parseSignedSnapshot(one)));
       },
     },
     {
@@ -244,13 +248,27 @@ function verifierTargets(world: World, others: readonly unknown[]): Target[] {
       run(random) {
         const { json, start, end: trueEnd } = random.pick(world.incrementals);
         const end = random.chance(0.9) ? trueEnd : random.pick([world.fork, ...world.log.snapshots]);
-        verifyIncremental(input(random, json, others), { start, end }, NATIVE);
+        const fed = input(random, json, others);
+        verifyIncremental(fed, { start, end }, NATIVE);
         // The second history shares all but the last batch.
         truth(end !== world.fork || start.version < world.digests.length - 1, 'growth into another history');
         truth(start.version <= end.version, 'growth backwards');
+        if (end !== world.fork) checkHonest(world, fed, (one) => formatIncremental(parseIncremental(one)));
       },
     },
   ];
+}
+
+/** There is one proof of each truth: the honest one. What was fed and taken must be it, but for the signatures on its note. */
+function checkHonest({ honest }: World, fed: unknown, normal: (fed: unknown) => unknown): void {
+  if (!types.isProxy(fed))
+    truth(honest.has(withoutSignatures(normal(fed))), 'a proof that no honest log gives');
+}
+
+function withoutSignatures(json: unknown): string {
+  return JSON.stringify(json, (name, value: unknown) =>
+    name === 'checkpoint' && typeof value === 'string' ? value.slice(0, value.lastIndexOf('\n\n')) : value,
+  );
 }
 
 function checkSnapshotAnswer(world: World, snapshot: Snapshot, cosignatures: readonly Cosignature[]): void {

@@ -54,10 +54,12 @@ function mutateOnce(random: Random, value: unknown, others: readonly unknown[]):
 
 const FORMED: readonly string[] = ['flip', 'shift', 'list', 'fill'];
 
-/** A value that an earlier step put there may bite or never end when it is read. */
+/** A value that an earlier step put there may bite, or take for ever, when it is read and copied. */
 function isPlain(value: unknown): boolean {
+  if (typeof value === 'string') return value.length < 2000;
   if (typeof value !== 'object' || value === null) return true;
   if (types.isProxy(value) || (Array.isArray(value) && value.length > 1000)) return false;
+  if (Object.keys(value).length > 1000) return false;
   const fields = Object.getOwnPropertyDescriptors(value);
   const isData = Object.values(fields).every((field: PropertyDescriptor) => field.get === undefined);
   return isData && !(Symbol.iterator in fields);
