@@ -222,6 +222,29 @@ const rows = {
     meaning:
       'The record was proposed, but whether it is or will be in the log is not known. Look before sending it again.',
   },
+  'no-leader': {
+    kind: 'world',
+    status: 503,
+    meaning:
+      'The cluster has no leader, or it changed at this moment. Nothing was proposed: send it again in a second.',
+  },
+  'not-leader': {
+    kind: 'world',
+    status: 503,
+    meaning: 'This node does not lead, so it proposed nothing. The message names the leader: ask there.',
+  },
+  'node-removed': {
+    kind: 'world',
+    status: 503,
+    meaning:
+      'This node was removed from its cluster. Stop it; to bring it back, wipe its data and let it join anew.',
+  },
+  diverged: {
+    kind: 'refused',
+    status: 500,
+    meaning:
+      'This node computed other digests than its cluster. It stopped serving: wipe its data and rebuild it from its peers.',
+  },
   'log-compacted': {
     kind: 'world',
     status: 503,

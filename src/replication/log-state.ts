@@ -6,6 +6,7 @@
 //           removed: the records between have no place, and a later item, a base or a record that replaces them, must account for them.
 import {
   BASE,
+  NOTE,
   readHardState,
   RECORD_TYPE_MAX,
   RESET,
@@ -31,6 +32,7 @@ export class LogState {
   #base: Position;
   #origin: { readonly index: number; readonly term: number | undefined };
   #hardState: HardState;
+  #note: Uint8Array | undefined;
   /** The record at origin.index + 1 first. */
   #slots: Slot[] = [];
 
@@ -46,6 +48,10 @@ export class LogState {
 
   get hardState(): HardState {
     return this.#hardState;
+  }
+
+  get note(): Uint8Array | undefined {
+    return this.#note;
   }
 
   get last(): Position {
@@ -78,6 +84,11 @@ export class LogState {
     }
     if (item.type === BASE) return this.#moveBase(item);
     if (item.type === RESET) return this.#reset(item);
+    if (item.type === NOTE) {
+      // A copy, because the payload is a part of a whole segment.
+      this.#note = item.payload.slice();
+      return;
+    }
     if (item.type > RECORD_TYPE_MAX) return `items of type ${item.type} are not known to this version`;
     return this.#put(item, place);
   }

@@ -3,7 +3,7 @@
 //   segment   a header of 128 bytes, then groups; one file, named by its number
 //   group     what was written and fsynced together: a head of 24 bytes, then items
 //   mark      a group without items
-//   item      a record, or one of three notes about the log: its hard state, its base, a reset
+//   item      a record, or a note about the log: its hard state, its base, a reset, or what its user wants kept with it
 //
 //   header    magic[16] ‖ log id[16] ‖ u64 number ‖ u64 sequence ‖ u32 chain ‖ 0[4] ‖ base, last: u64 index ‖ u64 term ‖
 //             hard state: u64 term ‖ u64 vote ‖ u64 commit ‖ 0[12] ‖ u32 checksum
@@ -50,6 +50,8 @@ const HARD_STATE = 240;
 export const BASE = 241;
 /** Everything before is void: the log goes on behind this position. */
 export const RESET = 242;
+/** The last one counts: bytes that outlive the records. */
+export const NOTE = 243;
 
 export interface SegmentHeader {
   readonly logId: Uint8Array;
@@ -238,6 +240,10 @@ export function readHardState(item: Item): HardState | undefined {
 
 export function positionItem(type: typeof BASE | typeof RESET, { index, term }: Position): Item {
   return { type, index, term, payload: new Uint8Array(0) };
+}
+
+export function noteItem(payload: Uint8Array): Item {
+  return { type: NOTE, index: 0, term: 0, payload };
 }
 
 function writeU32(bytes: Uint8Array, at: number, value: number): void {

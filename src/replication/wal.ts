@@ -30,6 +30,7 @@ import {
   hardStateItem,
   HEADER_BYTES,
   LOG_ID_BYTES,
+  noteItem,
   parseItem,
   positionItem,
   RECORD_BYTES_MAX,
@@ -195,7 +196,7 @@ export class Wal {
   readonly #state: LogState;
   #tail: Tail;
   /** The state that the log will have when everything that waits is durable. */
-  #proposed: { base: number; last: Position; term: number };
+  #proposed: { base: number; last: Position; term: number; note: Uint8Array | undefined };
   #queue: Change[] = [];
   /** The changes of the group on its way. */
   #writing: readonly Change[] = [];
@@ -209,8 +210,8 @@ export class Wal {
     this.#open = open;
     this.#state = open.state;
     this.#tail = open.tail;
-    const { base, last, hardState } = open.state;
-    this.#proposed = { base: base.index, last, term: hardState.term };
+    const { base, last, hardState, note } = open.state;
+    this.#proposed = { base: base.index, last, term: hardState.term, note };
   }
 
   get firstIndex(): number {
@@ -223,6 +224,11 @@ export class Wal {
 
   get hardState(): HardState {
     return this.#state.hardState;
+  }
+
+  /** What its user last wanted kept with the log: it outlives compactions and resets. */
+  get note(): Uint8Array | undefined {
+    return this.#state.note;
   }
 
   /** Why nothing more is taken, until the log is opened again. */
@@ -239,7 +245,7 @@ export class Wal {
    * Resolves when all of it is durable. The records follow each other; the first one follows the last record, or one before it and then
    * voids what stood behind. They belong to the log from now on: do not change the payloads.
    */
-  append(records: readonly WalRecord[], hardState?: HardState): Promise<void> {
+  append(records: readonly WalRecord[], hardState?: HardState, note?: Uint8Array): Promise<void> {
     let { last } = this.#proposed;
     for (const { index, term, type, payload } of records) {
       assert(
@@ -255,15 +261,25 @@ export class Wal {
     const term = hardState?.term ?? this.#proposed.term;
     assert(term >= this.#proposed.term, `the term falls from ${this.#proposed.term} to ${term}`);
     assert((hardState?.commit ?? 0) <= last.index, 'a record is committed that is not in the log');
-    this.#proposed = { ...this.#proposed, last, term };
-    return this.#propose(hardState ? [...records, hardStateItem(hardState)] : records);
+    this.#proposed = { ...this.#proposed, last, term, note: note ?? this.#proposed.note };
+    return this.#propose([
+      ...records,
+      ...(hardState ? [hardStateItem(hardState)] : []),
+      ...(note ? [noteItem(note)] : []),
+    ]);
   }
 
   /** Voids the whole log; it goes on behind `position`. For a node that got everything up to there by another way. */
-  reset(position: Position): Promise<void> {
+  reset(position: Position, note?: Uint8Array): Promise<void> {
     assert(position.index >= this.#proposed.base, `a reset to ${position.index}, before the base`);
-    this.#proposed = { ...this.#proposed, base: position.index, last: position };
-    return this.#propose([positionItem(RESET, position)]);
+    const kept = note ?? this.#proposed.note;
+    this.#proposed = { ...this.#proposed, base: position.index, last: position, note: kept };
+    return this.#propose([positionItem(RESET, position), ...(note ? [noteItem(note)] : [])]);
+  }
+
+  /** What a record takes on disk, head and all; 0 for one that is not there. */
+  bytesOf(index: number): number {
+    return this.#state.slot(index)?.bytes ?? 0;
   }
 
   /** Records from `from` up to `to`, as many as lie within `bytesMax` of each other on disk, at least one. */
@@ -431,7 +447,9 @@ export class Wal {
     const needed = this.#state.slot(index + 1)?.segment ?? segments.at(-1)!.number;
     if (segments[0]!.number >= needed) return;
     this.#proposed = { ...this.#proposed, base: index };
-    await this.#propose([positionItem(BASE, { index, term })]);
+    // The note may lie in a segment that goes.
+    const { note } = this.#proposed;
+    await this.#propose([positionItem(BASE, { index, term }), ...(note ? [noteItem(note)] : [])]);
     while (segments[0]!.number < needed) await dropSegment(disk, directory, segments.shift()!);
   }
 
