@@ -15,6 +15,10 @@ export {
   formatMembership,
   formatSignedSnapshot,
   formatSnapshot,
+  parseIncremental,
+  parseMembership,
+  parseSignedSnapshot,
+  parseSnapshot,
   type IncrementalJson,
   type IncrementalProof,
   type MembershipJson,
@@ -23,8 +27,9 @@ export {
   type SignedSnapshot,
   type SignedSnapshotJson,
   type Snapshot,
+  type SnapshotJson,
 } from '../balloon/proof.ts';
-export { type Cosignature } from '../crypto/checkpoint.ts';
+export { openCheckpoint, openCosignatures, type Checkpoint, type Cosignature } from '../crypto/checkpoint.ts';
 export { decodeHex, encodeHex } from '../crypto/encoding.ts';
 export { portableHash, type Hash } from '../crypto/hash.ts';
 export { formatVkey, parseVkey, type Verifier } from '../crypto/vkey.ts';
