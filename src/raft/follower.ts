@@ -3,7 +3,7 @@ import { startCampaign } from './campaign.ts';
 import { checkMembership, memberIds } from './membership.ts';
 import { nobody, type Message, type RaftSnapshot } from './message.ts';
 import { hex, send, type Answers, type Raft, type Refused } from './raft.ts';
-import { newMember, switchMembership, trackMembers } from './reconfigure.ts';
+import { restoreMembership } from './reconfigure.ts';
 
 export const followerAnswers: Answers = {
   MsgApp: followLeader,
@@ -143,7 +143,7 @@ function restore(raft: Raft, snapshot: RaftSnapshot): boolean {
     return false;
   }
   log.restore(snapshot);
-  switchMembership(raft, membership, trackMembers(new Map(), membership, new Set(), newMember(raft)));
+  restoreMembership(raft, membership, index);
   say('info', `${describeTail(raft)} restored snapshot [index: ${index}, term: ${term}]`);
   return true;
 }

@@ -26,7 +26,7 @@ import {
   type Ready,
   type SoftState,
 } from './ready.ts';
-import { applyConfChange, newMember, switchMembership, trackMembers } from './reconfigure.ts';
+import { applyConfChange, restoreMembership } from './reconfigure.ts';
 import { becomeFollower } from './roles.ts';
 import { silent } from './say.ts';
 import { step, tick } from './step.ts';
@@ -109,9 +109,9 @@ export class RaftNode {
     return step(this.#raft, message({ type: 'MsgProp', from: this.#raft.id, entries: [entry] }));
   }
 
-  /** The driver applied a committed membership change. What it returns is for the application's own state and Raft snapshots. */
-  applyConfChange(change: ConfChange): Membership {
-    return applyConfChange(this.#raft, change);
+  /** The driver applied the committed change at `index`. What it returns is for the application's own state and Raft snapshots. */
+  applyConfChange(change: ConfChange, index: number): Membership {
+    return applyConfChange(this.#raft, change, index);
   }
 
   campaign(): void {
@@ -252,6 +252,7 @@ function createRaft(given: NodeOptions): Raft {
     vote: nobody,
     lead: nobody,
     membership: initial.membership,
+    membershipIndex: 0,
     progress: new Map(),
     votes: new Map(),
     messages: [],
@@ -267,7 +268,7 @@ function createRaft(given: NodeOptions): Raft {
     randomizedElectionTimeout: 0,
   };
   const membership = checkMembership(initial.membership);
-  switchMembership(raft, membership, trackMembers(new Map(), membership, new Set(), newMember(raft)));
+  restoreMembership(raft, membership, Math.max(applied, log.applied));
   if (!isEmptyHardState(initial.hardState)) loadHardState(raft, initial.hardState);
   if (applied > 0) log.appliedTo(applied, 0);
   becomeFollower(raft, raft.term, nobody);

@@ -63,6 +63,8 @@ export interface Raft {
   lead: number;
 
   membership: Membership;
+  /** The last entry, or Raft snapshot, that `membership` takes account of. */
+  membershipIndex: number;
   /** Of every member, by ascending id. */
   progress: Map<number, Progress>;
   votes: Map<number, boolean>;

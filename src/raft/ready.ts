@@ -6,7 +6,8 @@
 //   3. load `snapshot` into the state machine, apply `committedEntries`, report membership changes among them (`applyConfChange`)
 //   4. advance()
 // Only messages that carry entries or heartbeats may be sent before step 1 is done: those do not attest anything. With asyncStorageWrites
-// the same work is ordered by MsgStorageAppend and MsgStorageApply among the messages; all others may be sent at once.
+// the same work is ordered by MsgStorageAppend and MsgStorageApply among the messages; all others may be sent at once. A Raft snapshot then
+// makes void what was ordered to be applied before it: such an order is answered without being carried out.
 import { appendThread, applyThread, message } from './message.ts';
 import type { Entry, HardState, Message, RaftSnapshot } from './message.ts';
 import type { Raft, Role } from './raft.ts';

@@ -10,19 +10,29 @@ import { voterIds } from './quorum.ts';
 import { hex, newProgress, type Raft } from './raft.ts';
 import { becomeFollower } from './roles.ts';
 
-/** A change that cannot be made must not get here: the leader checks it, and who switched that off vouches for it. */
-export function applyConfChange(raft: Raft, change: ConfChange): Membership {
+/**
+ * Takes the change that the entry at `index` asks for. One from before a Raft snapshot that came in meanwhile is in its membership already.
+ * A change that cannot be made must not get here: the leader checks it, and who switched that off vouches for it.
+ */
+export function applyConfChange(raft: Raft, change: ConfChange, index: number): Membership {
+  if (index <= raft.membershipIndex) return raft.membership;
   const changed = changeMembership(raft.membership, change);
   if ('refused' in changed) {
-    throw new QedError('bug', `a committed membership change is impossible: ${changed.refused}`);
+    throw new QedError('bug', `the membership change at ${index} is impossible: ${changed.refused}`);
   }
   const { membership, restarted } = changed;
-  switchMembership(raft, membership, trackMembers(raft.progress, membership, restarted, newMember(raft)));
+  const progress = trackMembers(raft.progress, membership, restarted, newMember(raft));
+  switchMembership(raft, membership, progress, index);
   return membership;
 }
 
+/** Takes a whole membership, and forgets all that was known of members. */
+export function restoreMembership(raft: Raft, membership: Membership, index: number): void {
+  switchMembership(raft, membership, trackMembers(new Map(), membership, new Set(), newMember(raft)), index);
+}
+
 /** The first message to a new member names the last entry: its refusal tells where its log ends. */
-export function newMember(raft: Raft): (learner: boolean) => Progress {
+function newMember(raft: Raft): (learner: boolean) => Progress {
   const next = Math.max(raft.log.lastIndex(), 1);
   // It counts as active: the next check for a quorum might otherwise depose the leader before the member can answer.
   return (learner) => newProgress(raft, { next, learner, recentActive: true });
@@ -46,8 +56,14 @@ export function trackMembers(
   );
 }
 
-export function switchMembership(raft: Raft, membership: Membership, progress: Map<number, Progress>): void {
+function switchMembership(
+  raft: Raft,
+  membership: Membership,
+  progress: Map<number, Progress>,
+  index: number,
+): void {
   raft.membership = membership;
+  raft.membershipIndex = index;
   raft.progress = progress;
   raft.say('info', `${hex(raft.id)} switched to configuration ${describeMembership(membership)}`);
   if (raft.role !== 'leader') return;

@@ -24,8 +24,8 @@ export class Checks {
   #seen = 0;
   readonly #added = new Map<string, number>();
 
-  get committedCount(): number {
-    return this.#committed.size;
+  get electionCount(): number {
+    return this.#leaders.size;
   }
 
   get addedCount(): number {

@@ -49,11 +49,14 @@ export class SimDisk {
     this.#synced = this.#records.length;
   }
 
-  crash(random: Random): void {
+  /** Whether anything was lost. */
+  crash(random: Random): boolean {
     const unsynced = this.#records.length - this.#synced;
-    this.#records.length = this.#synced + random.below(unsynced + 1);
-    const last = this.#records.at(-1);
-    if (this.#records.length > this.#synced && last !== undefined && random.chance(0.5)) last.torn = true;
+    const kept = random.below(unsynced + 1);
+    this.#records.length = this.#synced + kept;
+    const torn = kept > 0 && random.chance(0.5);
+    if (torn) this.#records.at(-1)!.torn = true;
+    return torn || kept < unsynced;
   }
 
   /** What a restart finds: everything before the first torn record, which is cut off. */

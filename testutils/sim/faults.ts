@@ -12,6 +12,7 @@ type Fault = (cluster: Cluster) => void;
 /** How often, relative to each other. */
 const faults: readonly (readonly [number, Fault])[] = [
   [6, crash],
+  [3, huntLeaders],
   [4, partition],
   [3, cutOneWay],
   [2, lossyNetwork],
@@ -24,16 +25,26 @@ const faults: readonly (readonly [number, Fault])[] = [
   [5, changeMembership],
 ];
 
-const weighted: readonly Fault[] = faults.flatMap(([weight, fault]) => Array<Fault>(weight).fill(fault));
-
-/** One fault after the other, until `over`. */
+/**
+ * One fault after the other, until `over`. Every run has its own mixture and pace: some combinations only show where others keep out
+ * of the way.
+ */
 export function makeTrouble(cluster: Cluster, over: () => boolean): void {
   const { world } = cluster;
-  world.later(world.between(10, 150), () => {
-    if (over()) return;
-    world.random.pick(weighted)(cluster);
-    makeTrouble(cluster, over);
+  const pace = world.random.pick([40, 150, 300]);
+  const mixture = faults.flatMap(([weight, fault]) => {
+    return Array<Fault>(weight * world.random.pick([0, 0, 1, 6])).fill(fault);
   });
+  const next = (): void => {
+    world.later(world.between(5, pace), () => {
+      if (over() || mixture.length === 0) return;
+      const fault = world.random.pick(mixture);
+      world.count(fault.name);
+      fault(cluster);
+      next();
+    });
+  };
+  next();
 }
 
 /** Everything works again, and members that were voted out are gone. */
@@ -78,6 +89,40 @@ function crash(cluster: Cluster): void {
       if (!member.running) member.start();
     });
   }
+}
+
+/** For a while, whoever comes to lead is gone, or alone, a moment later: before it could tell everybody. */
+function huntLeaders(cluster: Cluster): void {
+  const { world } = cluster;
+  const struck = new Set<number>();
+  let over = false;
+  const look = (): void => {
+    for (const leader of leaders(cluster)) {
+      const term = leader.status()?.hardState.term ?? 0;
+      if (struck.has(term)) continue;
+      struck.add(term);
+      if (world.random.chance(0.8))
+        world.later(world.between(0, world.random.pick([2, 10, 40])), () => strike(cluster, leader));
+    }
+    if (!over) world.later(2, look);
+  };
+  look();
+  lasting(cluster, () => (over = true));
+}
+
+function strike(cluster: Cluster, member: Member): void {
+  const { random, network } = cluster.world;
+  if (random.chance(0.5)) {
+    member.crash();
+    lasting(cluster, () => {
+      if (!member.running) member.start();
+    });
+    return;
+  }
+  const links = [...cluster.members.keys()].flatMap((id) => [`${id}-${member.id}`, `${member.id}-${id}`]);
+  for (const link of links) network.cut.add(link);
+  cluster.world.note(() => `the leader ${member.id} is cut off`);
+  lasting(cluster, () => links.forEach((link) => network.cut.delete(link)));
 }
 
 function slowDisk(cluster: Cluster): void {
@@ -196,10 +241,23 @@ export function settleMembership(cluster: Cluster): void {
   }
 }
 
-/** Stops processes that are no members any more: they would go on asking for votes. */
-export function stopStrangers(cluster: Cluster): void {
+/** Members run, and processes that are no members any more do not: they would go on asking for votes. */
+export function matchProcesses(cluster: Cluster): void {
   const latest = mostAdvanced(cluster);
   if (latest === undefined) return;
   const ids = memberIds(latest.membership);
-  for (const member of cluster.members.values()) if (!ids.includes(member.id)) member.crash();
+  for (const member of cluster.members.values()) {
+    if (!ids.includes(member.id)) member.crash();
+    else if (!member.running) member.start();
+  }
+}
+
+/**
+ * Without pre-vote and check-quorum nobody tells a leader of a higher term, and a learner in one would wait for ever. Another
+ * election helps it.
+ */
+export function stirTerms(cluster: Cluster): void {
+  const { preVote, checkQuorum } = cluster.options;
+  if (preVote !== true && checkQuorum !== true && cluster.world.random.chance(0.1))
+    transferLeadership(cluster);
 }

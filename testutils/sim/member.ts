@@ -3,6 +3,7 @@
 // The driver works as Ready asks for it, in one of two ways: step by step (save, send, apply, advance) or with storage orders that
 // overlap (asyncStorageWrites). Disk and state machine take their time; meanwhile messages and ticks go on.
 import { decodeChange } from '../../src/raft/change-codec.ts';
+import type { EntryId } from '../../src/raft/log.ts';
 import { noMembers, type ConfChange, type Membership } from '../../src/raft/membership.ts';
 import {
   noBytes,
@@ -88,6 +89,12 @@ export class Member {
     return this.#life?.node.status();
   }
 
+  /** Of its log, as far as the driver knows. */
+  get lastEntry(): EntryId {
+    const [index = 0, term = 0] = [...(this.#life?.terms ?? [])].at(-1) ?? [];
+    return { index, term };
+  }
+
   get membership(): Membership {
     return this.#life?.membership ?? noMembers;
   }
@@ -109,7 +116,6 @@ export class Member {
   start(): void {
     const { world, options, sabotage } = this.cluster;
     const storage = this.disk.recover();
-    sabotage.recoverLog?.(storage);
     const image = this.#newestImage(storage);
     if (image !== undefined) storage.saveSnapshot(image);
     const applied = image?.index ?? 0;
@@ -163,7 +169,7 @@ export class Member {
     if (this.#life === undefined) return;
     this.#note(() => 'crashed');
     this.#life = undefined;
-    this.disk.crash(this.cluster.world.random);
+    if (this.disk.crash(this.cluster.world.random)) this.cluster.world.count('unsynced writes lost');
   }
 
   #note(line: () => string): void {
@@ -228,6 +234,7 @@ export class Member {
     const ready = life.node.ready();
     this.#observe(life, ready);
     if (this.cluster.options.asyncStorageWrites === true) {
+      if (ready.snapshot !== undefined) this.#voidApplyWork(life);
       this.#takeReads(life, ready);
       for (const m of ready.messages) this.#route(life, m);
       this.#pump();
@@ -299,6 +306,7 @@ export class Member {
 
   #restore(life: Life, snapshot: RaftSnapshot): void {
     this.#note(() => `restores a Raft snapshot at ${snapshot.index}`);
+    this.cluster.world.count('Raft snapshot restored');
     this.disk.image = snapshot;
     if (this.cluster.sabotage.forgetSnapshotData !== true) {
       life.machine = this.#machines.restore(snapshot.data);
@@ -317,7 +325,10 @@ export class Member {
       });
     }
     const sent = this.cluster.sabotage.send?.(this, m) ?? m;
-    this.cluster.world.send(sent, (arrived) => this.cluster.members.get(arrived.to)?.receive(arrived));
+    const lives = this.#lives;
+    const orphaned = () => this.#life === undefined || this.#lives !== lives;
+    const { world, members } = this.cluster;
+    world.send(sent, orphaned, (arrived) => members.get(arrived.to)?.receive(arrived));
   }
 
   // --- overlapping storage orders
@@ -348,11 +359,16 @@ export class Member {
     });
   }
 
+  /** A Raft snapshot is on its way to the state machine: what was ordered before comes too late, and is only answered. */
+  #voidApplyWork({ applyWork }: Life): void {
+    for (const [at, m] of applyWork.entries()) applyWork[at] = { ...m, entries: [] };
+  }
+
   #applyNext(life: Life): void {
     const m = life.applyWork[0];
     if (m === undefined) return;
     this.#later(this.cluster.world.between(0.1, 2), () => {
-      this.#apply(life, m.entries);
+      this.#apply(life, life.applyWork[0]?.entries ?? []);
       for (const response of m.responses) this.#route(life, response);
       life.applyWork.shift();
       this.#applyNext(life);
@@ -363,6 +379,7 @@ export class Member {
 
   #apply(life: Life, entries: readonly Entry[]): void {
     for (const entry of entries) {
+      if (this.cluster.sabotage.applyBeforeCommit === true && entry.index <= life.applied) continue;
       this.cluster.checks.follows(this.id, entry, life.applied);
       if (entry.type !== 'EntryNormal') this.#changeMembership(life, entry);
       else if (entry.data.length > 0) this.#applyRequest(life, entry);
@@ -383,8 +400,12 @@ export class Member {
 
   #changeMembership(life: Life, entry: Entry): void {
     const change = decodeChange(entry.data);
+    this.cluster.world.count('membership changed');
     if (change === undefined) throw new Error(`entry ${entry.index} is no membership change`);
-    for (const one of this.#asApplied(change)) life.membership = life.node.applyConfChange(one);
+    for (const [at, one] of this.#asApplied(change).entries()) {
+      // Several only under sabotage; the fraction makes each of them news to the core.
+      life.membership = life.node.applyConfChange(one, entry.index + at / 100);
+    }
   }
 
   #asApplied(change: ConfChange): readonly ConfChange[] {
@@ -417,6 +438,7 @@ export class Member {
     const compact = Math.min(life.applied - KEPT_ENTRIES, storage.lastIndex());
     if (compact < storage.firstIndex()) return;
     this.#note(() => `compacts its log up to ${compact}`);
+    this.cluster.world.count('log compacted');
     this.disk.write({ hardState: undefined, entries: [], snapshot: undefined, compact });
     storage.compact(compact);
     for (const at of life.terms.keys()) if (at < compact) life.terms.delete(at);

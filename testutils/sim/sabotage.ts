@@ -1,6 +1,5 @@
 // Where a seeded bug may reach in: at the seams between a core and its driver, all without effect unless a bug sets them.
 // The bugs themselves are in mutants.ts.
-import type { MemoryStorage } from '../../src/raft/memory-storage.ts';
 import type { HardState, Message } from '../../src/raft/message.ts';
 import type { NodeOptions } from '../../src/raft/node.ts';
 import type { MachineKind } from './machine.ts';
@@ -14,7 +13,6 @@ export interface Sabotage {
   /** What the others get to see of it. */
   readonly send?: (member: Member, m: Message) => Message;
   readonly recoverHardState?: (state: HardState) => HardState;
-  readonly recoverLog?: (storage: MemoryStorage) => void;
   /** Answer and go on before the disk is done. */
   readonly ackBeforeSync?: boolean;
   readonly applyBeforeCommit?: boolean;

@@ -2,7 +2,14 @@
 // lost. All of it follows from the seed.
 import { Checks, Violation } from './checks.ts';
 import { Client } from './clients.ts';
-import { endTrouble, makeTrouble, mostAdvanced, settleMembership, stopStrangers } from './faults.ts';
+import {
+  endTrouble,
+  makeTrouble,
+  mostAdvanced,
+  matchProcesses,
+  settleMembership,
+  stirTerms,
+} from './faults.ts';
 import { Member, type Cluster } from './member.ts';
 import type { Sabotage } from './sabotage.ts';
 import { World } from './world.ts';
@@ -21,8 +28,7 @@ export interface Outcome {
   /** Only of a traced run. */
   readonly trace: readonly string[];
   readonly steps: number;
-  readonly added: number;
-  readonly committed: number;
+  readonly tally: ReadonlyMap<string, number>;
 }
 
 export function simulate(seed: number, sabotage: Sabotage = {}, traced = false): Outcome {
@@ -40,8 +46,18 @@ export function simulate(seed: number, sabotage: Sabotage = {}, traced = false):
   } finally {
     undo?.();
   }
-  const { addedCount: added, committedCount: committed } = cluster.checks;
-  return { seed, failure, trace: world.trace, steps: world.steps, added, committed };
+  world.tally.set('elections', cluster.checks.electionCount);
+  world.tally.set('acknowledged adds', cluster.checks.addedCount);
+  return { seed, failure, trace: world.trace, steps: world.steps, tally: world.tally };
+}
+
+/** What happened in several runs, together. */
+export function sumUp(outcomes: Iterable<Outcome>): ReadonlyMap<string, number> {
+  const sum = new Map<string, number>();
+  for (const { tally } of outcomes) {
+    for (const [what, count] of tally) sum.set(what, (sum.get(what) ?? 0) + count);
+  }
+  return sum;
 }
 
 /** A failed run again, this time with its story. */
@@ -56,8 +72,8 @@ function found(world: World, sabotage: Sabotage): Cluster {
     electionTicks: 8,
     heartbeatTicks: 2,
     asyncStorageWrites: random.chance(0.5),
-    preVote: random.chance(0.6),
-    checkQuorum: random.chance(0.6),
+    preVote: random.chance(0.5),
+    checkQuorum: random.chance(0.5),
     stepDownOnRemoval: random.chance(0.5),
     maxSizePerMessage: random.pick([0, 40, 200, Infinity]),
     maxApplyingSize: random.pick([1, 60, Infinity]),
@@ -86,7 +102,8 @@ function run(cluster: Cluster): void {
     if (world.now < check) continue;
     check = world.now + 50;
     settleMembership(cluster);
-    stopStrangers(cluster);
+    matchProcesses(cluster);
+    stirTerms(cluster);
     if (isAtRest(cluster, clients)) {
       holds(cluster);
       return;

@@ -31,6 +31,8 @@ export class World {
   /** Steps taken so far. */
   steps = 0;
   readonly network: NetworkState = { loss: 0, repeats: 0, maxDelay: 3, cut: new Set() };
+  /** How often what has happened: a run without trouble proves nothing. */
+  readonly tally = new Map<string, number>();
   readonly #heap: Event[] = [];
   #planned = 0;
   readonly #trace: string[] | undefined;
@@ -46,6 +48,10 @@ export class World {
     if (this.#trace === undefined) return;
     this.#trace.push(`${this.now.toFixed(1).padStart(8)} ${line()}`);
     if (this.#trace.length > TRACE_LINES) this.#trace.shift();
+  }
+
+  count(what: string): void {
+    this.tally.set(what, (this.tally.get(what) ?? 0) + 1);
   }
 
   get trace(): readonly string[] {
@@ -71,18 +77,23 @@ export class World {
     return true;
   }
 
-  /** What is under way when a link is cut still arrives, late and out of order. */
-  send(m: Message, deliver: (m: Message) => void): void {
+  /**
+   * What is under way when a link is cut, or when its sender dies (`orphaned`), may be lost with it; or it arrives, late and out
+   * of order.
+   */
+  send(m: Message, orphaned: () => boolean, deliver: (m: Message) => void): void {
     const { loss, repeats, maxDelay, cut } = this.network;
-    if (cut.has(`${m.from}-${m.to}`) || this.random.chance(loss)) {
+    const link = `${m.from}-${m.to}`;
+    if (cut.has(link) || this.random.chance(loss)) {
       this.note(() => `lost      ${describeMessage(m)}`);
       return;
     }
     const copies = this.random.chance(repeats) ? 2 : 1;
     for (let copy = 0; copy < copies; copy += 1) {
       this.later(this.between(0.2, maxDelay), () => {
-        this.note(() => `delivered ${describeMessage(m)}`);
-        deliver(m);
+        const lost = (cut.has(link) || orphaned()) && this.random.chance(0.8);
+        this.note(() => `${lost ? 'lost     ' : 'delivered'} ${describeMessage(m)}`);
+        if (!lost) deliver(m);
       });
     }
   }
