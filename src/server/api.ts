@@ -3,6 +3,7 @@ import { addRoutes } from './add-routes.ts';
 import { createApp, type App, type AppOptions } from './http.ts';
 import { infoRoutes, type InfoOptions } from './info-routes.ts';
 import { type Node } from './node.ts';
+import { documentApi } from './openapi.ts';
 import { proofRoutes } from './proof-routes.ts';
 import { rawAddRoute, tileRoutes } from './tile-routes.ts';
 
@@ -14,6 +15,7 @@ export interface ApiOptions extends AppOptions, InfoOptions {
 export async function buildApi(node: Node, options: ApiOptions): Promise<App> {
   const { keepEvents } = options;
   const app = await createApp(options);
+  await documentApi(app, options.software);
   addRoutes(app, node, { keepEvents });
   proofRoutes(app, node);
   infoRoutes(app, node, options);
