@@ -158,7 +158,7 @@ function readVkey(given: string | undefined): string | undefined {
   }
 }
 
-function readCa(path: string | undefined): string | undefined {
+export function readCa(path: string | undefined): string | undefined {
   return path === undefined ? undefined : readText(path, 'tls-ca');
 }
 
