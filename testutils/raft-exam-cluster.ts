@@ -8,7 +8,7 @@ import {
   describeReady,
   describeRole,
 } from '../src/raft/describe.ts';
-import { MemoryStorage } from '../src/raft/memory-storage.ts';
+import { MemoryStorage } from './raft-storage.ts';
 import { noMembers, type ConfChange, type Transition } from '../src/raft/membership.ts';
 import {
   isLocalTarget,
@@ -420,7 +420,7 @@ function apply({ node, storage }: Member, entries: readonly Entry[]): void {
   for (const entry of entries) {
     const before = storage.history.at(-1)!;
     const change = entry.type === 'EntryNormal' ? undefined : decodeChange(entry.data);
-    const membership = change === undefined ? before.membership : node.applyConfChange(change);
+    const membership = change === undefined ? before.membership : node.applyConfChange(change, entry.index);
     const update = change === undefined ? entry.data : change.context;
     const data = Uint8Array.from([...before.data, ...update]);
     storage.history.push({ index: entry.index, term: entry.term, membership, data });

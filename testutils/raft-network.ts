@@ -1,7 +1,7 @@
 // A few cores and a network that delivers at once and in order, except where it is cut: for tests of one behaviour at a time.
 // (Whole clusters under faults are played by the simulator in sim/.)
 import { decodeChange } from '../src/raft/change-codec.ts';
-import { MemoryStorage } from '../src/raft/memory-storage.ts';
+import { MemoryStorage } from './raft-storage.ts';
 import { noMembers, type Membership } from '../src/raft/membership.ts';
 import { noBytes, type Entry, type Message } from '../src/raft/message.ts';
 import { RaftNode, type NodeOptions } from '../src/raft/node.ts';
@@ -136,7 +136,7 @@ export class Network {
 
   #apply(peer: Peer, entry: Entry): void {
     const change = entry.type === 'EntryNormal' ? undefined : decodeChange(entry.data);
-    if (change !== undefined) peer.membership = peer.node.applyConfChange(change);
+    if (change !== undefined) peer.membership = peer.node.applyConfChange(change, entry.index);
     else if (entry.data.length > 0) peer.applied.push(new TextDecoder().decode(entry.data));
     const { index, term } = entry;
     const data = new TextEncoder().encode(peer.applied.join(' '));

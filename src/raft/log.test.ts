@@ -1,7 +1,7 @@
 // The log against its slow twin: a plain list of terms, where the twin knows what was saved and what was not.
 import fc from 'fast-check';
 import { RaftLog } from './log.ts';
-import { MemoryStorage } from './memory-storage.ts';
+import { MemoryStorage } from '../../testutils/raft-storage.ts';
 import { noMembers } from './membership.ts';
 import { entrySize, limitSize, noBytes, type Entry } from './message.ts';
 import { silent } from './say.ts';

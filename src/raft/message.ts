@@ -158,8 +158,8 @@ export function entriesSize(entries: readonly Entry[]): number {
 export function limitSize(entries: readonly Entry[], maxSize: number): readonly Entry[] {
   if (maxSize === Infinity) return entries;
   let size = 0;
-  for (const [at, entry] of entries.entries()) {
-    size += entrySize(entry);
+  for (let at = 0; at < entries.length; at += 1) {
+    size += entrySize(entries[at]!);
     if (size > maxSize && at > 0) return entries.slice(0, at);
   }
   return entries;

@@ -1,7 +1,7 @@
 // One test for each claim that the Raft paper and its author's thesis make and that the core relies on. Section numbers of the
 // paper ("In Search of an Understandable Consensus Algorithm", extended version) in brackets, with "T" those of the thesis.
 import { Network, termsOf } from '../../testutils/raft-network.ts';
-import type { MemoryStorage } from './memory-storage.ts';
+import type { MemoryStorage } from '../../testutils/raft-storage.ts';
 import { message, noBytes, type Entry, type Message } from './message.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);

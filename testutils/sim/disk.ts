@@ -1,6 +1,6 @@
 // The disk of one member: a log of records that are safe once they are synced, and an image of the state machine that is replaced as
 // a whole. A crash keeps all that was synced, and of the rest some records from the front; the last of these may be torn.
-import { MemoryStorage } from '../../src/raft/memory-storage.ts';
+import { MemoryStorage } from '../raft-storage.ts';
 import type { Entry, HardState, RaftSnapshot } from '../../src/raft/message.ts';
 import type { Random } from '../random.ts';
 

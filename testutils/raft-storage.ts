@@ -1,8 +1,8 @@
 // The log in memory: what tests and the simulator use as disk, and the plainest reading of the LogStorage contract.
-import { assert } from '../errors.ts';
-import { noMembers, type Membership } from './membership.ts';
-import { limitSize, noBytes, type Entry, type HardState, type RaftSnapshot } from './message.ts';
-import type { LogStorage } from './storage.ts';
+import { assert } from '../src/errors.ts';
+import { noMembers, type Membership } from '../src/raft/membership.ts';
+import { limitSize, noBytes, type Entry, type HardState, type RaftSnapshot } from '../src/raft/message.ts';
+import type { LogStorage } from '../src/raft/storage.ts';
 
 export class MemoryStorage implements LogStorage {
   hardState: HardState = { term: 0, vote: 0, commit: 0 };
