@@ -96,7 +96,7 @@ function openLogKey(
   return createKeyFiles(ownPath, { name: origin ?? defaultOrigin, type: LOG_KEY, passphrase }).privateKey;
 }
 
-function defaultOrigin(publicKey: Uint8Array): string {
+export function defaultOrigin(publicKey: Uint8Array): string {
   return `qed.local/${encodeHex(publicKey.subarray(0, 4))}`;
 }
 

@@ -70,9 +70,9 @@ export function healthRoute(app: App, node: Node): void {
       },
     },
     (_request: FastifyRequest, reply: FastifyReply) => {
-      const health = node.health();
-      if (health.isReady) return sendJson(reply, '{"status":"ready"}');
-      const { code, message } = health.error;
+      const { error } = node.health();
+      if (error === undefined) return sendJson(reply, '{"status":"ready"}');
+      const { code, message } = error;
       const reason =
         errorTable[code].kind === 'bug' ? 'an internal error; the log of the node tells more' : message;
       return sendJson(reply.code(503), JSON.stringify({ status: 'not ready', code, reason }));

@@ -26,6 +26,7 @@ import { type Store } from '../storage/store.ts';
 import { startApplier, type Applier } from './applier.ts';
 import { batcherLimits, createBatcher, type Added, type AddRequest, type BatcherLimits } from './batcher.ts';
 import { openIdentity, type Identity, type IdentityOptions } from './identity.ts';
+import { watchHealth, type Health, type HealthWatch } from './health.ts';
 import { registerGauges, type Metrics } from './metrics.ts';
 import { openPayloads, type Payloads } from './payloads.ts';
 
@@ -52,10 +53,6 @@ export interface Signed {
   readonly signedSnapshot: SignedSnapshot;
   readonly json: string;
 }
-
-export type Health =
-  | { readonly isReady: true }
-  | { readonly isReady: false; readonly error: QedError; readonly isServing: boolean };
 
 export interface Node {
   readonly identity: Identity;
@@ -130,62 +127,68 @@ export async function composeNode(
   parts: NodeParts,
   options: Pick<NodeOptions, 'limits' | 'now' | 'metrics' | 'onEvent'>,
 ): Promise<Node> {
-  const { store, identity, durable, log, payloads } = parts;
+  const { identity, durable, log, payloads } = parts;
   const { metrics, onEvent = () => undefined } = options;
   const { balloon } = durable;
-  /** Found when reading: nothing more is answered. */
-  let damage: QedError | undefined;
-
-  const applier: Applier = startApplier({
-    log,
-    durable,
-    sync: () => store.write([], { durable: true }),
-    onFailure: (error) => onEvent({ kind: 'failed', error }),
-  });
-  try {
-    await applier.reach(log.status().committedIndex);
-  } catch (error) {
-    await applier.close();
-    throw error;
-  }
-
+  const watch = watchHealth((error) => onEvent({ kind: 'failed', error }));
+  const applier = await catchUp(parts, watch);
   const batcher = createBatcher({
     limits: { ...batcherLimits, ...options.limits },
     now: options.now,
     async propose(payload, requests) {
-      if (payloads) await payloads.keep(requests);
-      return applier.propose(payload);
+      if (payloads) await payloads.keep(requests).catch(failWrite);
+      return applier.propose(payload).catch((error: unknown) => {
+        const { failure } = log.status();
+        if (failure) watch.noteFailedWrite(failure);
+        throw error;
+      });
     },
     onRecord({ events, seconds }) {
       metrics.batchEvents.observe(events);
       metrics.commitSeconds.observe(seconds);
     },
   });
-
-  /** Runs a question in one go. Damage that it meets is the end of serving. */
-  function ask<Answer>(question: (state: DurableBalloon['balloon']) => Answer): Answer {
-    if (damage) throw damage;
-    try {
-      return question(balloon);
-    } catch (error) {
-      throw noteDamage(error);
-    }
-  }
-
-  function noteDamage(error: unknown): unknown {
-    if (error instanceof QedError && error.code === 'store-corrupt' && damage === undefined) {
-      damage = error;
-      onEvent({ kind: 'failed', error });
-    }
-    return error;
-  }
-
   const signed = createSignedCache(balloon, identity);
 
-  function health(): Health {
-    if (damage) return { isReady: false, error: damage, isServing: false };
-    const error = applier.failure ?? log.status().failure;
-    return error ? { isReady: false, error, isServing: error.code !== 'store-corrupt' } : { isReady: true };
+  function failWrite(error: unknown): never {
+    if (error instanceof QedError) watch.noteFailedWrite(error);
+    throw error;
+  }
+
+  /** Runs a question in one go. */
+  function ask<Answer>(question: () => Answer): Answer {
+    watch.checkAnswering();
+    try {
+      return question();
+    } catch (error) {
+      throw watch.note(error);
+    }
+  }
+
+  async function add(request: AddRequest): Promise<Added> {
+    try {
+      watch.checkTaking();
+      const added = await batcher.add(request);
+      if (added.kind === 'logged') metrics.added.inc(added.count);
+      return added;
+    } catch (error) {
+      metrics.refused.inc({ code: error instanceof QedError ? error.code : 'bug' });
+      throw error;
+    }
+  }
+
+  function membership(eventDigest: Uint8Array, version: number | undefined) {
+    const present = presentVersion(balloon);
+    if (version !== undefined) balloon.checkVersion(version);
+    const { proof } = balloon.membership(eventDigest);
+    metrics.proofs.inc({ kind: proof.exists ? 'presence' : 'absence' });
+    return { proof, signed: signed(present) };
+  }
+
+  function incremental(start: number, end: number): IncrementalProof {
+    const proof = balloon.incremental(start, end);
+    metrics.proofs.inc({ kind: 'incremental' });
+    return proof;
   }
 
   registerGauges(metrics.registry, {
@@ -194,41 +197,24 @@ export async function composeNode(
     appliedIndex: () => balloon.appliedIndex,
     waitingEvents: () => batcher.waiting.events,
     waitingBytes: () => batcher.waiting.bytes,
-    isReady: () => health().isReady,
+    isReady: () => watch.health().isReady,
     storageBytes: parts.storageBytes,
   });
 
   return {
     identity,
-    async add(request) {
-      if (damage) throw damage;
-      const added = await batcher.add(request);
-      if (added.kind === 'logged') metrics.added.inc(added.count);
-      return added;
-    },
+    add,
     signed: (version) => ask(() => signed(version)),
     latest: () => ask(() => signed(presentVersion(balloon))),
     async covering(version) {
-      if (damage) throw damage;
+      watch.checkAnswering();
       const end = await durable.batchEnd(version).catch((error: unknown) => {
-        throw noteDamage(error);
+        throw watch.note(error);
       });
       return ask(() => signed(end));
     },
-    membership: (eventDigest, version) =>
-      ask(() => {
-        const present = presentVersion(balloon);
-        if (version !== undefined) balloon.checkVersion(version);
-        const { proof } = balloon.membership(eventDigest);
-        metrics.proofs.inc({ kind: proof.exists ? 'presence' : 'absence' });
-        return { proof, signed: signed(present) };
-      }),
-    incremental: (start, end) =>
-      ask(() => {
-        const proof = balloon.incremental(start, end);
-        metrics.proofs.inc({ kind: 'incremental' });
-        return proof;
-      }),
+    membership: (eventDigest, version) => ask(() => membership(eventDigest, version)),
+    incremental: (start, end) => ask(() => incremental(start, end)),
     event: (version) =>
       ask(() => {
         const entry = balloon.entry(version);
@@ -239,7 +225,7 @@ export async function composeNode(
       return balloon.snapshot?.version;
     },
     status: () => log.status(),
-    health,
+    health: watch.health,
     async close() {
       await batcher.close();
       await log.close();
@@ -248,6 +234,23 @@ export async function composeNode(
       await durable.close();
     },
   };
+}
+
+/** Applies what the log has and the database has not. */
+async function catchUp({ log, durable, store }: NodeParts, watch: HealthWatch): Promise<Applier> {
+  const applier = startApplier({
+    log,
+    durable,
+    sync: () => store.write([], { durable: true }),
+    onFailure: watch.noteFailedWrite,
+  });
+  try {
+    await applier.reach(log.status().committedIndex);
+    return applier;
+  } catch (error) {
+    await applier.close();
+    throw error;
+  }
 }
 
 /** Remembers the latest one: all waiters of a record, and all who ask until the next one, share a signature. */
@@ -266,9 +269,8 @@ function createSignedCache(
 }
 
 function presentVersion({ snapshot }: Pick<Balloon, 'snapshot'>): number {
-  if (snapshot === undefined) {
-    throw new QedError('log-empty', 'the log holds no event yet', { hint: 'Add one first: POST /events.' });
-  }
+  if (snapshot === undefined)
+    throw new QedError('log-empty', 'the log holds no event yet', { hint: 'Add one first.' });
   return snapshot.version;
 }
 

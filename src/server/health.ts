@@ -1,0 +1,54 @@
+// What is wrong with a node, as far as it has noticed. After a failed write it takes no more events and still answers what it can read; once it
+// has found damaged bytes it does not answer either. Only another start changes that, so the first cause of each is kept and told.
+import { QedError } from '../errors.ts';
+
+export interface Health {
+  readonly isReady: boolean;
+  /** Why it is not ready. */
+  readonly error: QedError | undefined;
+}
+
+export interface HealthWatch {
+  readonly health: () => Health;
+  /** Throws unless events may be added. */
+  readonly checkTaking: () => void;
+  /** Throws unless questions may be answered. */
+  readonly checkAnswering: () => void;
+  /** Looks at an error that a question met, and returns it. */
+  readonly note: (error: unknown) => unknown;
+  /** Looks at an error that writing met: whatever it is, nothing more is written. */
+  readonly noteFailedWrite: (error: QedError) => void;
+}
+
+export function watchHealth(tell: (error: QedError) => void): HealthWatch {
+  let failedWrite: QedError | undefined;
+  let damage: QedError | undefined;
+
+  function noteDamage(error: QedError): void {
+    if (damage) return;
+    damage = error;
+    tell(error);
+  }
+
+  return {
+    health: () => ({ isReady: !damage && !failedWrite, error: damage ?? failedWrite }),
+    checkTaking() {
+      const error = damage ?? failedWrite;
+      if (error) throw error;
+    },
+    checkAnswering() {
+      if (damage) throw damage;
+    },
+    note(error) {
+      if (error instanceof QedError && error.code === 'store-corrupt') noteDamage(error);
+      return error;
+    },
+    noteFailedWrite(error) {
+      if (error.code === 'store-corrupt') noteDamage(error);
+      else if (!failedWrite) {
+        failedWrite = error;
+        tell(error);
+      }
+    },
+  };
+}
