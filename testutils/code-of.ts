@@ -11,3 +11,14 @@ export function codeOf(action: () => unknown): ErrorCode | 'accepted' {
     throw error;
   }
 }
+
+/** The same for an action that is already under way. */
+export async function codeOfPromise(action: Promise<unknown>): Promise<ErrorCode | 'accepted'> {
+  try {
+    await action;
+    return 'accepted';
+  } catch (error) {
+    if (error instanceof QedError) return error.code;
+    throw error;
+  }
+}

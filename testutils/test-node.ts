@@ -1,0 +1,111 @@
+// A whole node in memory, for tests: the true parts over a store and a disk that are not there, which can be broken on purpose and opened again.
+import { generateKeyPairSync } from 'node:crypto';
+import Fastify from 'fastify';
+import { createCosigner, createLogSigner } from '../src/crypto/signer.ts';
+import { nativeHash } from '../src/crypto/hash-node.ts';
+import { openSingleLog } from '../src/replication/single.ts';
+import { buildApi, type ApiOptions } from '../src/server/api.ts';
+import { type App } from '../src/server/http.ts';
+import { type Identity } from '../src/server/identity.ts';
+import { createMetrics, type Metrics } from '../src/server/metrics.ts';
+import {
+  composeNode,
+  type Node,
+  type NodeEvent,
+  type NodeOptions,
+  type NodeParts,
+} from '../src/server/node.ts';
+import { openPayloads } from '../src/server/payloads.ts';
+import { openDurableBalloon } from '../src/storage/durable-balloon.ts';
+import { memoryDisk, openMemoryStore, type MemoryDisk } from '../src/storage/memory.ts';
+import { type Store } from '../src/storage/store.ts';
+import { createFakeDisk, type FakeDisk } from './fake-disk.ts';
+
+/** What outlives a node. */
+export interface TestDisks {
+  readonly identity: Identity;
+  readonly store: MemoryDisk;
+  readonly events: MemoryDisk;
+  readonly log: FakeDisk;
+}
+
+export function testDisks(): TestDisks {
+  const key = () => generateKeyPairSync('ed25519').privateKey;
+  const identity = {
+    origin: 'example.org/log',
+    nodeId: 'node0',
+    signer: createLogSigner('example.org/log', key()),
+    cosigner: createCosigner('example.org/log/node0', key()),
+  };
+  return { identity, store: memoryDisk(), events: memoryDisk(), log: createFakeDisk() };
+}
+
+export interface TestNodeOptions extends Partial<Pick<NodeOptions, 'limits' | 'now' | 'storeEvents'>> {
+  readonly disks?: TestDisks;
+  /** Stands between the node and its store, or its log. */
+  readonly wrapStore?: (store: Store) => Store;
+  readonly wrapLog?: (log: NodeParts['log']) => NodeParts['log'];
+}
+
+export interface TestNode {
+  readonly node: Node;
+  readonly metrics: Metrics;
+  readonly events: NodeEvent[];
+}
+
+export async function openTestNode(options: TestNodeOptions = {}): Promise<TestNode> {
+  const { disks = testDisks(), wrapStore = (store) => store, wrapLog = (log) => log } = options;
+  const metrics = createMetrics();
+  const events: NodeEvent[] = [];
+  const onEvent = (event: NodeEvent): void => void events.push(event);
+  const store = wrapStore(openMemoryStore(disks.store));
+  const durable = await openDurableBalloon({ store, hash: nativeHash, durable: false, onEvent });
+  const log = await openSingleLog({ directory: '/raft', nodeId: disks.identity.nodeId, disk: disks.log });
+  const parts: NodeParts = {
+    identity: disks.identity,
+    store,
+    durable,
+    log: wrapLog(log),
+    hash: nativeHash,
+    payloads: options.storeEvents ? openPayloads(openMemoryStore(disks.events), nativeHash) : undefined,
+    storageBytes: () => Promise.resolve({ database: 1, log: 2 }),
+  };
+  const { now = Date.now, limits = {} } = options;
+  return { node: await composeNode(parts, { now, limits, metrics, onEvent }), metrics, events };
+}
+
+export interface TestApi extends TestNode {
+  readonly app: App;
+  readonly close: () => Promise<void>;
+}
+
+export async function openTestApi(
+  options: TestNodeOptions & { readonly api?: Partial<ApiOptions> } = {},
+): Promise<TestApi> {
+  const opened = await openTestNode(options);
+  const { node, metrics } = opened;
+  const app = await buildApi(node, {
+    access: () => ({ keys: [], readsNeedKey: false }),
+    metrics,
+    logger: Fastify().log,
+    addresses: () => ({
+      httpAddr: '127.0.0.1:8800',
+      mgmtAddr: '127.0.0.1:8700',
+      raftAddr: null,
+      metricsAddr: null,
+      gossipAddr: null,
+    }),
+    isTls: false,
+    software: 'qed test',
+    keepEvents: options.storeEvents ?? false,
+    ...options.api,
+  });
+  return {
+    ...opened,
+    app,
+    async close() {
+      await app.close();
+      await node.close();
+    },
+  };
+}
