@@ -25,13 +25,15 @@ export const describeRole = (role: Role): string => roles[role];
 
 const ids = (list: readonly number[]): string => list.join(' ');
 
-/** voters=(1 2)&&(1 2 3) learners=(4) */
+const hexIds = (list: readonly number[]): string => list.map((id) => id.toString(16)).join(' ');
+
+/** `voters=(1 2)&&(1 2 3) learners=(4)`, with ids in hex as in all remarks of the core. */
 export function describeMembership(membership: Membership): string {
   const { voters, votersOutgoing, learners, learnersNext, autoLeave } = membership;
-  let text = `voters=(${ids(voters)})`;
-  if (votersOutgoing.length > 0) text += `&&(${ids(votersOutgoing)})`;
-  if (learners.length > 0) text += ` learners=(${ids(learners)})`;
-  if (learnersNext.length > 0) text += ` learners_next=(${ids(learnersNext)})`;
+  let text = `voters=(${hexIds(voters)})`;
+  if (votersOutgoing.length > 0) text += `&&(${hexIds(votersOutgoing)})`;
+  if (learners.length > 0) text += ` learners=(${hexIds(learners)})`;
+  if (learnersNext.length > 0) text += ` learners_next=(${hexIds(learnersNext)})`;
   return autoLeave ? `${text} autoleave` : text;
 }
 
@@ -103,7 +105,7 @@ const escapes: ReadonlyMap<number, string> = new Map([
 ]);
 
 /** Bytes in quotes: printable ASCII as it is, the rest escaped. */
-export function quote(data: Uint8Array): string {
+function quote(data: Uint8Array): string {
   let text = '';
   for (const byte of data) {
     const escaped = escapes.get(byte);
@@ -114,7 +116,7 @@ export function quote(data: Uint8Array): string {
   return `"${text}"`;
 }
 
-export function describeEntry(entry: Entry): string {
+function describeEntry(entry: Entry): string {
   const head = `${entry.term}/${entry.index} ${entry.type}`;
   if (entry.type === 'EntryNormal') return `${head} ${quote(entry.data)}`;
   const change = decodeChange(entry.data);
@@ -126,14 +128,13 @@ export function describeEntry(entry: Entry): string {
 export const describeEntries = (entries: readonly Entry[]): string =>
   entries.map((entry) => `${describeEntry(entry)}\n`).join('');
 
-export function describeHardState({ term, vote, commit }: HardState): string {
+function describeHardState({ term, vote, commit }: HardState): string {
   return vote === nobody ? `Term:${term} Commit:${commit}` : `Term:${term} Vote:${vote} Commit:${commit}`;
 }
 
-export const describeSoftState = ({ lead, role }: SoftState): string =>
-  `Lead:${lead} State:${describeRole(role)}`;
+const describeSoftState = ({ lead, role }: SoftState): string => `Lead:${lead} State:${describeRole(role)}`;
 
-export function describeSnapshot({ index, term, membership }: RaftSnapshot): string {
+function describeSnapshot({ index, term, membership }: RaftSnapshot): string {
   return `Index:${index} Term:${term} ConfState:${describeMembers(membership)}`;
 }
 

@@ -216,7 +216,7 @@ function startMember(cluster: Cluster, id: number): void {
 }
 
 /** Always one that leaves at least two voters, or leaving a joint membership where there is one. */
-export function randomChange(cluster: Cluster, membership: Membership): ConfChange {
+function randomChange(cluster: Cluster, membership: Membership): ConfChange {
   if (isJoint(membership)) return { transition: 'auto', changes: [], context: noBytes };
   const { random } = cluster.world;
   const count = random.chance(0.6) ? 1 : 2 + random.below(3);
