@@ -24,6 +24,8 @@ import {
   type Trust,
   type VerifiedMembership,
 } from '../src/balloon/verify.ts';
+import { formatMembershipBundle, formatSnapshotBundle, verifyBundle } from '../src/client/bundle.ts';
+import { formatTlogProof, tlogProofOf, verifyTlogProof } from '../src/client/tlog-proof.ts';
 import { openCheckpoint, openCosignatures, type Cosignature } from '../src/crypto/checkpoint.ts';
 import { encodeHex } from '../src/crypto/encoding.ts';
 import { addSignatures, openNote } from '../src/crypto/note.ts';
@@ -190,7 +192,7 @@ function makeTargets(random: Random): Target[] {
       world.incrementals.map(({ json }) => json),
     ),
   ];
-  return [...verifierTargets(world, others), ...noteTargets(world), ...parsers];
+  return [...verifierTargets(world, others), ...savedTargets(world), ...noteTargets(world), ...parsers];
 }
 
 /** Mostly the valid value, mutated; now and then one that changes while it is read, another valid one, or anything at all. */
@@ -269,6 +271,52 @@ function withoutSignatures(json: unknown): string {
   return JSON.stringify(json, (name, value: unknown) =>
     name === 'checkpoint' && typeof value === 'string' ? value.slice(0, value.lastIndexOf('\n\n')) : value,
   );
+}
+
+/** Saved proofs, of both forms. */
+function savedTargets(world: World): Target[] {
+  const { trust, log } = world;
+  const vkey = log.signer.vkey;
+  const bundles = world.memberships.map(({ json, eventDigest }) => {
+    const { proof, signedSnapshot } = parseMembership(json);
+    const found = { proof, signedSnapshot, versionAsked: signedSnapshot.snapshot.version };
+    return { json: formatMembershipBundle(found, vkey), eventDigest, tlog: tlogProofOf(found) };
+  });
+  const tlogs = bundles.flatMap(({ tlog, eventDigest }) => (tlog ? [{ tlog, eventDigest }] : []));
+  const texts = tlogs.map(({ tlog }) => formatTlogProof(tlog));
+  const others: unknown[] = [
+    ...bundles.map(({ json }) => json),
+    ...world.signed.map((signed) => formatSnapshotBundle(parseSignedSnapshot(signed), vkey)),
+  ];
+  return [
+    {
+      name: 'verifyBundle',
+      weight: 4,
+      kinds: ['refused'],
+      run(random) {
+        const { json, eventDigest } = random.pick(bundles);
+        const found = verifyBundle(input(random, json, others), { eventDigest }, trust, NATIVE);
+        if (found.kind === 'incremental') return;
+        if (found.kind === 'snapshot') checkSnapshotAnswer(world, found.snapshot, found.cosignatures);
+        else checkMembershipAnswer(world, { eventDigest, version: found.versionAsked }, found);
+      },
+    },
+    {
+      name: 'verifyTlogProof',
+      weight: 4,
+      kinds: ['refused'],
+      run(random) {
+        const { tlog, eventDigest } = random.pick(tlogs);
+        const text = random.chance(0.98)
+          ? mutatedText(random, formatTlogProof(tlog), texts)
+          : (randomValue(random) as string);
+        const { version, time } = verifyTlogProof(text, eventDigest, trust, NATIVE);
+        const entry = log.balloon.entry(version);
+        truth(isDeepStrictEqual(Buffer.from(entry.eventDigest), Buffer.from(eventDigest)), 'an event');
+        truth(entry.time === time, 'a time');
+      },
+    },
+  ];
 }
 
 function checkSnapshotAnswer(world: World, snapshot: Snapshot, cosignatures: readonly Cosignature[]): void {

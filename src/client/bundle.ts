@@ -128,7 +128,11 @@ function verifySavedIncremental(bundle: Fields, trust: Trust, primitives?: Primi
 type Fields = Readonly<Record<string, unknown>>;
 
 function readObject(json: unknown, what: string): Fields {
-  if (typeof json === 'object' && json !== null && !Array.isArray(json)) return { ...json };
+  try {
+    if (typeof json === 'object' && json !== null && !Array.isArray(json)) return { ...json };
+  } catch {
+    // An object made to throw when it is read is as good as none.
+  }
   throw malformed(`${what} is not an object`);
 }
 

@@ -74,7 +74,8 @@ export function formatTlogProof({ version, hyperDigest, time, hashes, checkpoint
 }
 
 export function parseTlogProof(text: string): TlogProof {
-  if (text.length > TEXT_CHARS_MAX || !isUnicode(text)) throw malformed('it is too long or no text');
+  const isText = typeof text === 'string' && text.length <= TEXT_CHARS_MAX && isUnicode(text);
+  if (!isText) throw malformed('it is too long or no text');
   const end = text.indexOf('\n\n');
   const [mark, extra, index, ...base64] = text.slice(0, Math.max(end, 0)).split('\n');
   if (end < 0 || mark !== TLOG_PROOF_MARK) throw malformed(`it does not begin with ${TLOG_PROOF_MARK}`);
