@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { type ArgumentsCamelCase, type Argv, type InferredOptionTypes, type Options } from 'yargs';
 import { formatSnapshot, type Snapshot } from '../../src/balloon/proof.ts';
 import { encodeHex } from '../../src/crypto/encoding.ts';
-import { QedError } from '../../src/errors.ts';
+import { QedError, type ErrorCode } from '../../src/errors.ts';
 import { EXIT_USAGE } from '../exit.ts';
 import { withSettings } from '../settings.ts';
 import { type World } from './world.ts';
@@ -52,7 +52,7 @@ async function ending(isJson: boolean, world: World, work: () => Promise<void>):
         ? thrown
         : new QedError('bug', `this should not happen: ${String(thrown)}`, { cause: thrown });
     world.exit(exitCode(error));
-    const { code, kind, message, hint } = error;
+    const { code, kind, message, hint = hints[code] } = error;
     if (isJson) {
       world.out(formatJson({ verified: false, error: { code, kind, message, hint } }));
       return;
@@ -62,6 +62,14 @@ async function ending(isJson: boolean, world: World, work: () => Promise<void>):
     if (hint !== undefined) world.err(`     ${hint}`);
   }
 }
+
+/** What a person at a shell can do, where the error itself does not say it. */
+const hints: Partial<Record<ErrorCode, string>> = {
+  'note-unsigned':
+    'The server shows another log than the one of this vkey. What was pinned for it on an earlier visit is forgotten with --forget.',
+  'head-rollback':
+    'Ask the operator why. If the log was begun anew on purpose, --forget drops what was verified before.',
+};
 
 export function exitCode(error: QedError): number {
   if (error.kind === 'refused') return EXIT_REFUSED;

@@ -72,7 +72,8 @@ export async function connect(
     primitives: { hash: nativeHash, verify: nativeVerify },
     now: world.now,
     random: world.random,
-    apiKey: flags['api-key'],
+    // An empty variable is the usual way to say that there is none.
+    apiKey: flags['api-key'] === '' ? undefined : flags['api-key'],
     deadlineMs: milliseconds(flags.timeout, 'timeout'),
     maxAgeMs: flags['max-age'] === undefined ? undefined : milliseconds(flags['max-age'], 'max-age'),
     ...extra,

@@ -74,8 +74,7 @@ function readPins(path: string): Content {
   try {
     json = JSON.parse(readFileSync(path, 'utf8'));
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT')
-      return { vkeys: new Map(), heads: new Map() };
+    if (isMissing(cause)) return { vkeys: new Map(), heads: new Map() };
     throw unreadable(path, cause);
   }
   const fields = object(json);
@@ -101,6 +100,10 @@ function writePins(path: string, { vkeys, heads }: Content): void {
       hint: 'Name another file with --pins, or give the vkey with --vkey.',
     });
   }
+}
+
+function isMissing(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === 'ENOENT';
 }
 
 function object(json: unknown): Readonly<Record<string, unknown>> | undefined {

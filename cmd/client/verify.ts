@@ -45,7 +45,7 @@ export const verify: ClientCommand<typeof options> = {
     ],
   ],
   async run(flags, world) {
-    const text = decodeUtf8(readBytes(flags.proof, 'proof'));
+    const text = decodeUtf8(readBytes(flags.proof, '<proof>'));
     if (text === undefined) throw malformed('it is no text');
     const isTlogProof = text.startsWith(TLOG_PROOF_MARK);
     const json: unknown = isTlogProof ? undefined : parse(text);
@@ -53,6 +53,7 @@ export const verify: ClientCommand<typeof options> = {
     const isNamed = [flags.event, flags.file, flags['event-digest']].some((flag) => flag !== undefined);
     const eventDigest = isNamed ? await readQuestion(flags, world) : undefined;
     const version = readVersion(flags.version, 'version');
+    if (isNamed && isWithoutEvent(json)) throw usage('the saved proof is about no single event');
     const verdict = isTlogProof
       ? checkTlogProof(text, eventDigest, version, trust)
       : toVerdict(verifyBundle(json, { eventDigest, version }, trust, PRIMITIVES), !isNamed);
@@ -126,6 +127,11 @@ function toVerdict(proven: VerifiedBundle, isEventOfFile: boolean): Verdict {
       return { fields, isEventOfFile: false };
     }
   }
+}
+
+/** An increment or a snapshot: an event that is named would not be looked at, and that must not pass for a check. */
+function isWithoutEvent(json: unknown): boolean {
+  return typeof json === 'object' && json !== null && 'kind' in json && json.kind !== 'membership';
 }
 
 function parse(text: string): unknown {

@@ -153,7 +153,6 @@ function rolledBack(version: number, since: number): QedError {
   return new QedError(
     'head-rollback',
     `the log shows version ${version} as its newest, but version ${since} was verified before`,
-    { hint: 'If the log was begun anew on purpose, forget the head that is kept for it.' },
   );
 }
 
