@@ -1,4 +1,4 @@
-// The client library as its users get it: bundled for a browser, exactly as `npm run build` does, and run in a real one; and as the package's
+// The client library as its users get it: bundled for a browser, exactly as `npm run bundle` does, and run in a real one; and as the package's
 // own entry in Node. Both must accept true proofs and refuse altered ones.
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -28,13 +28,9 @@ interface Bundle {
 async function bundle(): Promise<Bundle> {
   return withTempDir(async (folder) => {
     const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {
-      scripts: { build: string };
+      scripts: { bundle: string };
     };
-    const command = scripts.build
-      .split(' && ')
-      .find((part) => part.startsWith('esbuild '))!
-      .split(' ')
-      .slice(1);
+    const command = scripts.bundle.split(' ').slice(1);
     const [out, meta] = [join(folder, 'client.js'), join(folder, 'meta.json')];
     const options = command.filter((option) => !option.startsWith('--outfile='));
     const path = [join(root, 'node_modules/.bin'), process.env['PATH']].join(delimiter);

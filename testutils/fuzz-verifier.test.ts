@@ -1,4 +1,4 @@
-// A short fuzz run. The long one: npx tsx testutils/fuzz-verifier.ts --inputs 200000
+// A short fuzz run. The long one: npm run fuzz
 import { fuzzVerifier } from './fuzz-run.ts';
 
 const inputs = 10_000;

@@ -1,4 +1,4 @@
-// Fuzzes everything that reads what others sent: npx tsx testutils/fuzz-verifier.ts [--inputs 200000] [--seed 1]
+// Fuzzes everything that reads what others sent: npm run fuzz -- [--inputs 200000] [--seed 1]
 // Prints how often each function ended with each code. Stops with an error at the first input that is answered wrongly.
 import { parseArgs } from 'node:util';
 import { fuzzVerifier } from './fuzz-run.ts';
