@@ -63,8 +63,12 @@ const workload: ClientCommand<typeof options> = {
   run: runWorkload,
 };
 
+export function addWorkloadTo(main: Argv, world: World): Argv {
+  return addCommand(main, workload, world);
+}
+
 export function addWorkload(main: Argv): Argv {
-  return addCommand(main, workload, processWorld());
+  return addWorkloadTo(main, processWorld());
 }
 
 async function runWorkload(flags: Flags, world: World): Promise<void> {

@@ -1,5 +1,5 @@
 // Runs a command of `qed client` in this process, and gives back what a shell would see of it.
-import yargs from 'yargs';
+import yargs, { type Argv } from 'yargs';
 import { addClientTo } from '../cmd/client.ts';
 import { type World } from '../cmd/client/world.ts';
 import { EXIT_USAGE } from '../cmd/exit.ts';
@@ -17,7 +17,15 @@ export interface RunOptions {
   readonly now?: () => number;
 }
 
-export async function runClient(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+export function runClient(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  return runCommand(addClientTo, ['client', ...args], options);
+}
+
+export async function runCommand(
+  add: (main: Argv, world: World) => Argv,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<Ran> {
   let [out, err, exitCode] = ['', '', 0];
   const world: World = {
     stdin: streamOf(options.stdin ?? new Uint8Array(0)),
@@ -31,7 +39,7 @@ export async function runClient(args: readonly string[], options: RunOptions = {
     now: options.now ?? Date.now,
     random: (length) => crypto.getRandomValues(new Uint8Array(length)),
   };
-  const main = yargs(['client', ...args])
+  const main = yargs([...args])
     .scriptName('qed')
     .strict()
     .exitProcess(false)
@@ -39,7 +47,7 @@ export async function runClient(args: readonly string[], options: RunOptions = {
       throw error ?? new QedError('option-malformed', message ?? '');
     });
   try {
-    await addClientTo(main, world).parseAsync();
+    await add(main, world).parseAsync();
   } catch (error) {
     if (!(error instanceof QedError)) throw error;
     world.err(`qed: ${error.message}`);

@@ -36,12 +36,12 @@ export function openConnection(endpoint: string, { ca, insecure }: ConnectionOpt
   return {
     send: ({ path, body, headers }, isWanted) =>
       new Promise((resolve) => {
-        const request = {
+        const request: Dispatcher.DispatchOptions = {
           path: prefix + path,
           method: 'POST',
           headers: [...headers],
           body: bufferOf(body),
-        } as const;
+        };
         client.dispatch(request, receiver(isWanted, resolve));
       }),
     close: () => client.destroy(),
