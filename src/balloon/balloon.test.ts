@@ -157,6 +157,16 @@ describe('planning', () => {
     expect(codeOf(() => balloon.commit(plan))).toBe('bug');
   });
 
+  it('is committed itself, never a plan that was discarded', () => {
+    const { balloon } = memoryBalloon(nativeHash);
+    const dropped = balloon.plan(record(1, 'a'));
+    balloon.discard();
+    const plan = balloon.plan(record(1, 'b'));
+    expect(codeOf(() => balloon.commit(dropped))).toBe('bug');
+    balloon.commit(plan);
+    expect(balloon.snapshot).toEqual(plan.snapshot);
+  });
+
   it('keeps nothing of the bytes it was handed', () => {
     const log = memoryBalloon(nativeHash);
     const batch = record(1, 'a', 'b');
@@ -385,6 +395,15 @@ describe('stored bytes that were changed', () => {
       const values = memoryValues(new Map(full.values.values).set(keyName(bundleKey(0)), bundle));
       expect(codeOf(() => memoryBalloon(nativeHash, values))).toBe('store-corrupt');
     }
+  });
+
+  it('an entry that is asked for by its version', () => {
+    const bundle = log.values.get(bundleKey(0))!.slice();
+    bundle[7 * 72]! ^= 1;
+    const { balloon, values } = memoryBalloon(nativeHash, memoryValues(new Map(log.values.values)));
+    values.values.set(keyName(bundleKey(0)), bundle); // While the log is open.
+    expect(codeOf(() => balloon.entry(7))).toBe('store-corrupt');
+    expect(balloon.entry(8)).toEqual(log.balloon.entry(8));
   });
 
   it('a batch of which one value was not written', () => {

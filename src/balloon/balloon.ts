@@ -6,7 +6,7 @@
 // Every proof is checked before it is handed out: stored bytes that were edited are found here (`store-corrupt`), not by a client.
 import { concat, encodeU64, equalBytes, isSize, readU64, U64_BYTES } from '../crypto/encoding.ts';
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
-import { QedError } from '../errors.ts';
+import { assert, QedError } from '../errors.ts';
 import { appendEntries, type History } from '../history/append.ts';
 import { decodeEntry, encodeEntries, encodeEntry, type Entry } from '../history/entry.ts';
 import { type HistoryReader, type HistoryWrite } from '../history/layout.ts';
@@ -52,6 +52,7 @@ export class Balloon {
   readonly #reader: HistoryReader;
   readonly #hyper: HyperTree;
   #state: State;
+  #planned: State | undefined;
 
   private constructor(hash: Hash, reader: HistoryReader, hyper: HyperTree, state: State) {
     this.#hash = hash;
@@ -126,16 +127,22 @@ export class Balloon {
         value: encodeState({ ...state, size: history.size, root: history.root }),
       },
     ];
+    this.#planned = state;
     return { snapshot, versionFirst, writes: [...writes, ...positions], state };
   }
 
+  /** Makes the last plan the present state. */
   commit(plan: Plan): void {
+    assert(plan.state === this.#planned, 'a plan other than the last one was committed to the balloon');
     this.#hyper.commit();
     this.#state = plan.state;
+    this.#planned = undefined;
   }
 
+  /** Forgets the last plan. */
   discard(): void {
     this.#hyper.discard();
+    this.#planned = undefined;
   }
 
   /** The proof for an event, and the snapshot that it belongs to. */
@@ -198,7 +205,14 @@ export class Balloon {
   /** What the history tree holds at a version. */
   entry(version: number): Entry {
     this.checkVersion(version);
-    return readEntry(this.view, version);
+    const { view, size } = this;
+    const entry = readEntry(view, version);
+    const proof = inclusionProof(view, version, size);
+    const leaf = leafHash(this.#hash, encodeEntry(entry));
+    if (!checkInclusion(this.#hash, leaf, version, size, proof, view.history.root)) {
+      throw corrupt(`entry ${version} is not under the present history digest`);
+    }
+    return entry;
   }
 
   /** Throws unless the log has reached this version. */

@@ -27,7 +27,7 @@ export interface ImageRead {
 
 /**
  * Hands out the leaf records of the image, segment by segment, and returns what was found. Segments with versions of `size` and more are left
- * out: the image may be ahead of a store that lost its last writes.
+ * out: the image may be ahead of a store that lost its last writes. Records are good until the next are asked for.
  */
 export function* readImage(path: string, hash: Hash, size: number): Generator<Uint8Array, ImageRead> {
   if (!existsSync(path)) return { leaves: 0, end: 0, damage: undefined };
@@ -38,15 +38,16 @@ export function* readImage(path: string, hash: Hash, size: number): Generator<Ui
     if (!equalBytes(header, HEADER.subarray(0, header.length))) return damaged(0, 0, 'it is no image');
     let leaves = 0;
     let end = HEADER.length;
+    const buffer = new Uint8Array(HEAD_BYTES + SEGMENT_LEAVES * LEAF_BYTES + DIGEST_BYTES);
     while (end + HEAD_BYTES < bytes) {
-      const head = readAt(file, end, HEAD_BYTES);
+      const head = readAt(file, end, HEAD_BYTES, buffer);
       const count = new DataView(head.buffer).getUint32(8);
       if (readU64(head) !== leaves || count === 0 || count > SEGMENT_LEAVES) {
         return damaged(leaves, end, `the segment at byte ${end} does not follow`);
       }
       const length = HEAD_BYTES + count * LEAF_BYTES + DIGEST_BYTES;
       if (end + length > bytes) break;
-      const segment = readAt(file, end, length);
+      const segment = readAt(file, end, length, buffer);
       if (!equalBytes(hash.digest(segment.subarray(0, -DIGEST_BYTES)), segment.subarray(-DIGEST_BYTES))) {
         return damaged(leaves, end, `the checksum of the segment at byte ${end} is wrong`);
       }
@@ -67,10 +68,8 @@ function damaged(leaves: number, end: number, damage: string): ImageRead {
   return { leaves, end, damage };
 }
 
-function readAt(file: number, position: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  const count = readSync(file, bytes, 0, length, position);
-  return bytes.subarray(0, count);
+function readAt(file: number, position: number, length: number, buffer = new Uint8Array(length)): Uint8Array {
+  return buffer.subarray(0, readSync(file, buffer, 0, length, position));
 }
 
 /** Puts a damaged image out of the way, for whoever wants to know what happened to it. */
