@@ -9,7 +9,7 @@ import { LEAF_BYTES } from '../hyper/arena.ts';
 import { HyperTree } from '../hyper/tree.ts';
 
 /** Entries staged at a time: much more than a batch, since nobody reads in between and shared nodes are then hashed once. */
-const REPLAY_EVENTS = 1 << 17;
+const REPLAY_EVENTS = 1 << 19;
 
 /** `segments` are leaf records in the order in which their keys were first logged. */
 export function rebuildHyper(

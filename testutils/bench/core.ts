@@ -2,7 +2,7 @@
 // database alone. Every part runs in a process of its own, so that its peak memory is its own. --events sets the largest log (10,000,000).
 import { spawnSync } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
-import { mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -41,7 +41,7 @@ const parts: Record<string, (directory: string) => Promise<void> | void> = {
 
 if (values.part !== undefined) {
   await parts[values.part]?.(values.directory ?? '');
-  console.log(`    peak memory ${megabytes(process.resourceUsage().maxRSS * 1024)}`);
+  console.log(`    peak memory ${megabytes(process.resourceUsage().maxRSS * 1024)}${mappedFiles()}`);
 } else {
   console.log(`qed core, batches of ${BATCH}, up to ${events.toLocaleString('en')} events`);
   console.log(describeMachine());
@@ -62,6 +62,16 @@ if (values.part !== undefined) {
     if (status !== 0) process.exitCode = 1;
   }
   rmSync(directory, { recursive: true, force: true });
+}
+
+/** LevelDB maps its tables into memory; the system takes those pages back when it needs them. */
+function mappedFiles(): string {
+  try {
+    const kib = /^RssFile:\s+([0-9]+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+    return kib === undefined ? '' : `; now ${megabytes(Number(kib) * 1024)} of it are mapped files`;
+  } catch {
+    return '';
+  }
 }
 
 /** The sizes at which a figure is taken: each the rate over the last tenth before it. */
