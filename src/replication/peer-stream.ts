@@ -1,0 +1,186 @@
+// The way of messages to one peer: one connection, one endless request, frames in the order in which they were sent. Pongs come back as the answer.
+//
+// Nothing is ever sent twice or kept for long: Raft repeats what it needs. While there is no connection a few messages wait for it; when the
+// peer does not take them fast enough, or cannot be reached, messages are dropped and the owner is told.
+import { request, type ClientRequest } from 'node:http';
+import { readU64, encodeU64 } from '../crypto/encoding.ts';
+import { createFrameReader, formatFrame, MESSAGE_FRAME, PING_FRAME, PONG_FRAME } from './frames.ts';
+import { connectTo, type Credentials, type Target } from './identity-tls.ts';
+
+export interface PeerStreamOptions {
+  readonly target: Target;
+  readonly credentials: Credentials;
+  /** This node's number. */
+  readonly from: number;
+  /** Milliseconds that only go forward. */
+  readonly now: () => number;
+  /** Whether messages get through, and how late. Asked for each one. */
+  readonly fault: () => { readonly isCut: boolean; readonly delayMs: number };
+  readonly connectMs: number;
+  /** The shortest pause between two attempts to connect; it grows to twenty times that. */
+  readonly retryMs: number;
+  readonly onUnreachable: () => void;
+  /** The peer says that this node was removed from the cluster. */
+  readonly onRemoved: () => void;
+}
+
+export interface PeerStream {
+  /** False when the message was dropped. */
+  readonly send: (message: Uint8Array) => boolean;
+  /** Measures the round trip and notices a dead connection. To be called about once a second. */
+  readonly ping: () => void;
+  readonly roundTripMs: number | undefined;
+  readonly isConnected: boolean;
+  readonly close: () => void;
+}
+
+const WAITING_BYTES_MAX = 1024 * 1024;
+const QUEUED_BYTES_MAX = 32 * 1024 * 1024;
+const SILENCE_PINGS = 6;
+
+export function openPeerStream(options: PeerStreamOptions): PeerStream {
+  const { target, credentials, now, fault } = options;
+  let stream: ClientRequest | undefined;
+  let isOpen = false;
+  let isClosed = false;
+  let retryAt = -Infinity;
+  let pauseMs = options.retryMs;
+  let unanswered = 0;
+  let roundTripMs: number | undefined;
+  /** Frames for the connection, or for the next turn of the event loop. */
+  let waiting: Uint8Array[] = [];
+  let waitingBytes = 0;
+  let isScheduled = false;
+  const delayed = new Set<NodeJS.Timeout>();
+  let lastDue = 0;
+
+  function connect(): void {
+    if (stream || isClosed || now() < retryAt) return;
+    retryAt = Infinity;
+    void connectTo(target, credentials, { timeoutMs: options.connectMs, signal: closing.signal }).then(
+      (socket) => {
+        if (isClosed) return void socket.destroy();
+        const headers = { 'content-type': 'application/octet-stream', 'x-qed-member': String(options.from) };
+        const opened = request({ method: 'POST', path: '/stream', headers, createConnection: () => socket });
+        stream = opened;
+        opened.on('error', () => disconnect(opened));
+        opened.on('close', () => disconnect(opened));
+        opened.on('response', (response) => {
+          if (response.statusCode === 410) options.onRemoved();
+          if (response.statusCode !== 200) {
+            disconnect(opened);
+            return;
+          }
+          readPongs(opened, response);
+          isOpen = true;
+          pauseMs = options.retryMs;
+          unanswered = 0;
+          flush();
+        });
+        opened.flushHeaders();
+      },
+      () => disconnect(undefined),
+    );
+  }
+
+  function disconnect(old: ClientRequest | undefined): void {
+    if (stream !== old) return;
+    old?.destroy();
+    stream = undefined;
+    isOpen = false;
+    roundTripMs = undefined;
+    waiting = [];
+    waitingBytes = 0;
+    retryAt = now() + pauseMs;
+    pauseMs = Math.min(pauseMs * 2, options.retryMs * 20);
+    if (!isClosed) options.onUnreachable();
+  }
+
+  function readPongs(opened: ClientRequest, response: NodeJS.ReadableStream): void {
+    const read = createFrameReader();
+    response.on('error', () => disconnect(opened));
+    response.on('data', (chunk: Buffer) => {
+      const frames = read(chunk);
+      if (!frames) disconnect(opened);
+      for (const { kind, payload } of frames ?? []) {
+        const sentAt = kind === PONG_FRAME ? readU64(payload) : undefined;
+        if (sentAt === undefined) continue;
+        unanswered = 0;
+        roundTripMs = Math.max(0, now() - sentAt / 1000);
+      }
+    });
+  }
+
+  function put(frame: Uint8Array): boolean {
+    const limit = isOpen ? QUEUED_BYTES_MAX : WAITING_BYTES_MAX;
+    const queued = waitingBytes + (isOpen ? (stream?.writableLength ?? 0) : 0);
+    if (isClosed || (queued > 0 && queued + frame.length > limit)) return false;
+    waiting.push(frame);
+    waitingBytes += frame.length;
+    if (isOpen) schedule();
+    else connect();
+    // While it is not even time to try again, nobody will come for it.
+    return isOpen || retryAt === Infinity || stream !== undefined || dropWaiting();
+  }
+
+  function dropWaiting(): false {
+    waiting = [];
+    waitingBytes = 0;
+    return false;
+  }
+
+  /** What is sent in one turn goes out in one piece. */
+  function schedule(): void {
+    if (isScheduled) return;
+    isScheduled = true;
+    queueMicrotask(() => {
+      isScheduled = false;
+      if (isOpen) flush();
+    });
+  }
+
+  function flush(): void {
+    if (waiting.length === 0) return;
+    stream?.write(waiting.length === 1 ? waiting[0] : Buffer.concat(waiting));
+    dropWaiting();
+  }
+
+  /** In order also when the delay changes. */
+  function putLater(frame: Uint8Array, delayMs: number): boolean {
+    lastDue = Math.max(lastDue, now() + delayMs);
+    const timer = setTimeout(() => {
+      delayed.delete(timer);
+      put(frame);
+    }, lastDue - now());
+    delayed.add(timer);
+    return true;
+  }
+
+  function sendFrame(frame: Uint8Array): boolean {
+    const { isCut, delayMs } = fault();
+    if (isCut) return true;
+    return delayMs > 0 || delayed.size > 0 ? putLater(frame, delayMs) : put(frame);
+  }
+
+  const closing = new AbortController();
+  return {
+    send: (message) => sendFrame(formatFrame(MESSAGE_FRAME, message)),
+    ping() {
+      unanswered += 1;
+      if (isOpen && unanswered > SILENCE_PINGS) disconnect(stream);
+      sendFrame(formatFrame(PING_FRAME, encodeU64(Math.round(now() * 1000))));
+    },
+    get roundTripMs() {
+      return roundTripMs;
+    },
+    get isConnected() {
+      return isOpen;
+    },
+    close() {
+      isClosed = true;
+      closing.abort();
+      for (const timer of delayed) clearTimeout(timer);
+      disconnect(stream);
+    },
+  };
+}

@@ -1,0 +1,210 @@
+// All ways between this node and its peers: the door (peer-server.ts), a stream to each peer (peer-stream.ts), and single requests.
+// Faults for tests and drills are put here: messages to or from a peer are cut off or delayed.
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { errorTable, QedError, type ErrorCode } from '../errors.ts';
+import { connectTo, type Credentials } from './identity-tls.ts';
+import { type MemberRecord } from './members.ts';
+import { openPeerServer, type PeerServerOptions } from './peer-server.ts';
+import { openPeerStream, type PeerStream } from './peer-stream.ts';
+
+export interface Fault {
+  /** Messages and requests to the peer vanish. */
+  readonly cutTo?: boolean;
+  /** Those from the peer vanish. */
+  readonly cutFrom?: boolean;
+  /** Those to the peer come late by so much, answers to it as well. */
+  readonly delayMs?: number;
+}
+
+/** A peer that can be asked for bytes. */
+export interface Peer {
+  readonly nodeId: string;
+  /** Rejects with the peer's own error, or with `unreachable`. */
+  readonly fetch: (path: string, options?: FetchOptions) => Promise<Uint8Array>;
+}
+
+export interface FetchOptions {
+  readonly bytesMax?: number;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TransportOptions extends Omit<PeerServerOptions, 'credentials' | 'fault'> {
+  readonly credentials: Credentials;
+  readonly ownId: number;
+  readonly now: () => number;
+  readonly tickMs: number;
+  readonly onUnreachable: (id: number) => void;
+  readonly onRemoved: () => void;
+}
+
+export interface Transport {
+  readonly port: number;
+  /** The peers from now on: streams to others end, and so do connections from them. */
+  readonly setPeers: (peers: readonly MemberRecord[]) => void;
+  /** False when the message was dropped. */
+  readonly send: (to: number, message: Uint8Array) => boolean;
+  readonly ping: () => void;
+  readonly roundTripMs: (id: number) => number | undefined;
+  readonly isConnected: (id: number) => boolean;
+  readonly peer: (record: MemberRecord) => Peer;
+  /** Asks a peer to do something as leader. */
+  readonly order: (to: MemberRecord, order: unknown, signal?: AbortSignal) => Promise<unknown>;
+  readonly setFault: (id: number, fault: Fault) => void;
+  readonly close: () => Promise<void>;
+}
+
+export const FETCH_BYTES_MAX = 16 * 1024 * 1024;
+const FETCH_MS = 30_000;
+const ORDER_ANSWER_BYTES_MAX = 256 * 1024;
+const CONNECT_MS_MIN = 1_000;
+
+export async function openTransport(options: TransportOptions): Promise<Transport> {
+  const { credentials, ownId, tickMs } = options;
+  const streams = new Map<number, { readonly record: MemberRecord; readonly stream: PeerStream }>();
+  const faults = new Map<number, Fault>();
+  const connectMs = Math.max(CONNECT_MS_MIN, 20 * tickMs);
+  const server = await openPeerServer({
+    ...options,
+    fault: (from) => ({ isCut: faults.get(from)?.cutFrom ?? false, delayMs: faults.get(from)?.delayMs ?? 0 }),
+  });
+
+  function openStream(record: MemberRecord): PeerStream {
+    const { id } = record;
+    return openPeerStream({
+      ...options,
+      target: record,
+      from: ownId,
+      connectMs,
+      retryMs: Math.max(10, tickMs / 2),
+      fault: () => ({ isCut: faults.get(id)?.cutTo ?? false, delayMs: faults.get(id)?.delayMs ?? 0 }),
+      onUnreachable: () => options.onUnreachable(id),
+    });
+  }
+
+  async function ask(to: MemberRecord, what: Question): Promise<Uint8Array> {
+    const { timeoutMs = FETCH_MS, signal } = what;
+    const deadline = AbortSignal.timeout(timeoutMs);
+    const stop = signal ? AbortSignal.any([signal, deadline]) : deadline;
+    const { cutTo = false, cutFrom = false, delayMs = 0 } = faults.get(to.id) ?? {};
+    if (cutTo || cutFrom) throw new QedError('unreachable', `the node ${to.nodeId} is cut off`);
+    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+    const socket = await connectTo(to, credentials, { timeoutMs: connectMs, signal: stop });
+    const cut = (): void => void socket.destroy();
+    stop.addEventListener('abort', cut, { once: true });
+    try {
+      return await exchange(socket, ownId, what);
+    } catch (cause) {
+      if (cause instanceof QedError) throw cause;
+      throw new QedError('unreachable', `the node ${to.nodeId} did not answer: ${String(cause)}`, { cause });
+    } finally {
+      stop.removeEventListener('abort', cut);
+      socket.destroy();
+    }
+  }
+
+  return {
+    port: server.port,
+    setPeers(peers) {
+      const wanted = new Map(peers.filter(({ id }) => id !== ownId).map((record) => [record.id, record]));
+      for (const [id, { record, stream }] of streams) {
+        if (wanted.get(id)?.raftAddr === record.raftAddr) continue;
+        stream.close();
+        streams.delete(id);
+      }
+      for (const [id, record] of wanted)
+        if (!streams.has(id)) streams.set(id, { record, stream: openStream(record) });
+      server.recheck();
+    },
+    send: (to, message) => streams.get(to)?.stream.send(message) ?? false,
+    ping() {
+      for (const { stream } of streams.values()) stream.ping();
+    },
+    roundTripMs: (id) => streams.get(id)?.stream.roundTripMs,
+    isConnected: (id) => streams.get(id)?.stream.isConnected ?? false,
+    peer: (record) => ({
+      nodeId: record.nodeId,
+      fetch: (path, { bytesMax = FETCH_BYTES_MAX, ...rest } = {}) =>
+        ask(record, { method: 'GET', path: `/fetch/${path}`, body: '', bytesMax, ...rest }),
+    }),
+    async order(to, order, signal) {
+      const body = JSON.stringify(order);
+      const bytes = await ask(to, {
+        method: 'POST',
+        path: '/order',
+        body,
+        bytesMax: ORDER_ANSWER_BYTES_MAX,
+        signal,
+      });
+      return JSON.parse(Buffer.from(bytes).toString('utf8')) as unknown;
+    },
+    setFault(id, fault) {
+      faults.set(id, fault);
+    },
+    async close() {
+      for (const { stream } of streams.values()) stream.close();
+      streams.clear();
+      await server.close();
+    },
+  };
+}
+
+interface Question extends FetchOptions {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly body: string;
+  readonly bytesMax: number;
+}
+
+/** One request and its whole answer over a connection made for it. */
+function exchange(
+  socket: Awaited<ReturnType<typeof connectTo>>,
+  ownId: number,
+  { method, path, body, bytesMax }: Question,
+): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const headers = { 'x-qed-member': String(ownId), connection: 'close' };
+    const asked = httpRequest({ method, path, headers, createConnection: () => socket });
+    asked.on('error', reject);
+    asked.on('response', (response) => {
+      collect(response, bytesMax).then((bytes) => {
+        if (response.statusCode === 200) resolve(bytes);
+        else reject(errorOf(bytes, response.statusCode ?? 0));
+      }, reject);
+    });
+    asked.end(body);
+  });
+}
+
+async function collect(response: IncomingMessage, bytesMax: number): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response) {
+    if (!Buffer.isBuffer(chunk)) continue;
+    bytes += chunk.length;
+    if (bytes > bytesMax)
+      throw new QedError('server-failed', `a peer answered with more than ${bytesMax} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** The peer's own error, if that is what it sent. */
+function errorOf(bytes: Uint8Array, status: number): QedError {
+  try {
+    const error: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    if (typeof error === 'object' && error !== null && 'code' in error && 'message' in error) {
+      const { code, message } = error;
+      const hint = 'hint' in error && typeof error.hint === 'string' ? { hint: error.hint } : {};
+      if (isCode(code) && typeof message === 'string') return new QedError(code, message, hint);
+    }
+  } catch {
+    // Then it is none.
+  }
+  if (status === 410) return new QedError('node-removed', 'a peer says that this node was removed');
+  return new QedError('unreachable', `a peer answered with status ${status}`);
+}
+
+function isCode(code: unknown): code is ErrorCode {
+  return typeof code === 'string' && Object.hasOwn(errorTable, code);
+}
