@@ -5,11 +5,12 @@
 //   $ qed client …       runs it; lines of standard error follow behind "! ", and the exit code where it is not 0
 //   $ write FILE TEXT    makes a file; \n stands for a new line, ' for a double quote
 //   $ cat FILE
-// A command may read a file: … < FILE. $URL, $VKEY, $OTHER_VKEY (of another log) and $DIR stand for what is different in each run.
+// A command may read a file: … < FILE. $DIR/ahead.json holds pins of a longer log. $URL, $VKEY, $OTHER_VKEY (of another log) and $DIR stand for what is different in each run.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { logTransport } from '../testutils/log-transport.ts';
+import { digestOf, logTransport } from '../testutils/log-transport.ts';
 import { runClient } from '../testutils/run-client.ts';
+import { signedLog } from '../testutils/signed-log.ts';
 import { withServedLog, type ServedLog } from '../testutils/served-log.ts';
 
 const DIRECTORY = new URL('testdata/client/', import.meta.url).pathname;
@@ -42,14 +43,22 @@ async function replay(transcript: string, log: ServedLog): Promise<string> {
     names.reduce((filled, [name, value]) => filled.replaceAll(name, value), text);
   const blank = (text: string): string =>
     names.reduce((left, [name, value]) => left.replaceAll(value, name), text);
+  writeFileSync(join(log.directory, 'ahead.json'), pinsAhead(log));
   const lines: string[] = [];
   for (const line of transcript.split('\n')) {
-    if (line.startsWith('#')) lines.push(line);
+    if (line.startsWith('#')) lines.push('', line);
     if (!line.startsWith('$ ')) continue;
     const output = await runLine(words(fill(line.slice(2))), log);
     lines.push('', line, ...blank(output).split('\n').slice(0, -1));
   }
   return `${lines.join('\n').trim()}\n`;
+}
+
+/** Pins with a head of two events, under the same origin and key: once verified, it must never be unseen. */
+function pinsAhead({ vkey }: ServedLog): string {
+  const ahead = signedLog([[digestOf('event 0'), digestOf('event 1')]]).signedSnapshot(1);
+  const pins = { format: 'qed-pins/v1', vkeys: {}, heads: { [vkey]: ahead } };
+  return JSON.stringify(pins);
 }
 
 /** The output, each line with its newline. */

@@ -1,13 +1,14 @@
 // From flags to a client, and to whom it believes. The vkey comes from --vkey, else from the pins of an earlier visit, else from the server itself, which
 // is said aloud. An address of this machine names no log in particular, since anybody may start another one there: for such an address nothing is
 // pinned, unless a file for pins is named.
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type InferredOptionTypes, type Options } from 'yargs';
 import { nativeVerify } from '../../src/crypto/ed25519-node.ts';
 import { nativeHash } from '../../src/crypto/hash-node.ts';
 import { formatVkey, parseVkey } from '../../src/crypto/vkey.ts';
 import { createClient, type Client, type ClientOptions } from '../../src/client/client.ts';
+import { type Evidence } from '../../src/client/head.ts';
 import { nodeTransport } from '../../src/client/transport-node.ts';
 import { QedError } from '../../src/errors.ts';
 import { openPins, type Pins } from './pins.ts';
@@ -19,6 +20,8 @@ export const trustOptions = {
     alias: ['endpoints', 'e'],
     type: 'string',
     array: true,
+    // One value each, so that what follows is not swallowed.
+    nargs: 1,
     default: ['http://127.0.0.1:8800'],
     describe: 'Nodes of the log; repeat it, or separate them by commas',
   },
@@ -76,6 +79,7 @@ export async function connect(
     apiKey: flags['api-key'] === '' ? undefined : flags['api-key'],
     deadlineMs: milliseconds(flags.timeout, 'timeout'),
     maxAgeMs: flags['max-age'] === undefined ? undefined : milliseconds(flags['max-age'], 'max-age'),
+    onEvidence: (evidence: Evidence) => keepEvidence(evidence, world),
     ...extra,
   };
   try {
@@ -86,6 +90,19 @@ export async function connect(
   } catch (error) {
     await close();
     throw error;
+  }
+}
+
+/** What the log signed and cannot take back: the refusal alone would leave nothing to show to others. */
+function keepEvidence(evidence: Evidence, world: World): void {
+  const directory = join(world.configHome, 'qed');
+  const path = join(directory, `evidence-${evidence.shown.snapshot.version}-${world.now()}.json`);
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    writeFileSync(path, `${JSON.stringify({ format: 'qed-evidence/v1', ...evidence }, null, 2)}\n`);
+    world.err(`What the log signed is kept as evidence in ${path}`);
+  } catch (error) {
+    world.err(`What the log signed could not be kept as evidence in ${path}: ${String(error)}`);
   }
 }
 

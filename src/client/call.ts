@@ -55,6 +55,7 @@ const RETRY_AFTER_MAX_MS = 30_000;
 type Attempt =
   | { readonly kind: 'answered'; readonly answer: TransportAnswer }
   | { readonly kind: 'failed'; readonly error: QedError; readonly maybeDone: boolean }
+  | { readonly kind: 'broken'; readonly error: QedError }
   | { readonly kind: 'later'; readonly error: QedError; readonly afterMs: number };
 
 export function createCaller(options: CallerOptions): Caller {
@@ -72,7 +73,10 @@ export function createCaller(options: CallerOptions): Caller {
         preferred = at;
         return attempt.answer;
       }
-      if (attempt.kind === 'failed') maybeDone ||= attempt.maybeDone;
+      maybeDone ||= attempt.kind === 'broken' || (attempt.kind === 'failed' && attempt.maybeDone);
+      // A node that is broken stays so; the others may be sound.
+      const isHopeless = attempt.kind === 'broken' && count >= endpoints.length - 1;
+      if (isHopeless) throw givenUp(attempt.error, request, maybeDone);
       const wait = waitMs(attempt, count, endpoints.length, options.jitter());
       if (request.once === true || now() + wait >= until) throw givenUp(attempt.error, request, maybeDone);
       if (wait > 0) await sleep(wait);
@@ -138,6 +142,7 @@ function judge(answer: TransportAnswer, url: string): Attempt {
   if (status === 429 || status === 502 || status === 503 || status === 504) {
     return { kind: 'later', error, afterMs: retryAfterMs(answer.headers['retry-after']) };
   }
+  if (status >= 500) return { kind: 'broken', error };
   throw error;
 }
 
@@ -232,7 +237,7 @@ function codeOf(error: unknown): string | undefined {
 }
 
 function causeOf(error: unknown): unknown {
-  return error instanceof Error ? error.cause : undefined;
+  return typeof error === 'object' && error !== null && 'cause' in error ? error.cause : undefined;
 }
 
 function givenUp(error: QedError, request: ApiRequest, maybeDone: boolean): QedError {

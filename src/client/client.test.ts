@@ -6,6 +6,7 @@ import { type SignedSnapshotJson } from '../balloon/proof.ts';
 import { encodeHex, encodeUtf8 } from '../crypto/encoding.ts';
 import { type ErrorCode, QedError } from '../errors.ts';
 import { createClient, type Client, type ClientOptions } from './client.ts';
+import { type Evidence } from './head.ts';
 import { type Transport, type TransportAnswer } from './transport.ts';
 
 const A = 'http://a.example:8800';
@@ -267,6 +268,20 @@ describe('a network that fails', () => {
     expect(clock.now()).toBe(before);
   });
 
+  it('leaves a node that is broken for one that is sound, and asks a lonely one no second time', async () => {
+    const log = logTransport();
+    log.log('here');
+    const broken: Step = () => Promise.resolve(jsonAnswer(500, { code: 'store-corrupt', message: 'rot' }));
+    const both = scripted(log, broken);
+    await clientOf(log, { endpoints: [A, B], transport: both }).snapshot();
+    expect(both.urls.map((url) => new URL(url).origin)).toEqual([A, B]);
+    const alone = scripted(log, broken);
+    expect(await codeOf(clientOf(log, { transport: alone }).snapshot())).toBe('server-failed');
+    expect(alone.urls).toHaveLength(1);
+    const adding = clientOf(log, { transport: scripted(log, broken) });
+    expect(await codeOf(adding.add('perhaps'))).toBe('outcome-unknown');
+  });
+
   it('waits as long as Retry-After asks, and no longer than the deadline', async () => {
     const log = logTransport();
     log.log('here');
@@ -438,10 +453,22 @@ describe('a log that lies', () => {
     const rewritten = logTransport();
     for (const event of ['event 0', 'forged', 'event 2', 'event 3']) rewritten.log(event);
     let now = log;
-    const client = clientOf(log, { transport: (...ask) => now.transport(...ask) });
+    const evidence: Evidence[] = [];
+    const client = clientOf(log, {
+      transport: (...ask) => now.transport(...ask),
+      onEvidence: (found) => evidence.push(found),
+    });
     await client.snapshot();
     now = rewritten;
     expect(await codeOf(client.snapshot())).toBe('consistency-mismatch');
+    expect(evidence).toMatchObject([
+      {
+        code: 'consistency-mismatch',
+        verified: { snapshot: { version: 2 } },
+        shown: { snapshot: { version: 3 } },
+        incremental: { start: 2, end: 3 },
+      },
+    ]);
     expect(await codeOf(client.membership({ event: 'forged' }))).toBe('consistency-mismatch');
     expect(await codeOf(client.add('event 4'))).toBe('consistency-mismatch');
     now = log;

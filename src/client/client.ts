@@ -29,7 +29,7 @@ import {
   type SnapshotFound,
 } from './ask.ts';
 import { createCaller } from './call.ts';
-import { keepHead, type HeadStore } from './head.ts';
+import { keepHead, type Evidence, type HeadStore } from './head.ts';
 import { type Event, type Session } from './session.ts';
 import { fetchTransport, type Transport } from './transport.ts';
 
@@ -41,6 +41,8 @@ export interface ClientOptions {
   readonly trust?: Trust | string | undefined;
   /** Keeps the verified head across processes. */
   readonly headStore?: HeadStore | undefined;
+  /** Called with what the log signed when it contradicts itself, before the refusal is thrown. Keep it. */
+  readonly onEvidence?: ((evidence: Evidence) => void) | undefined;
   /** Refuses a newest state that is older than this. */
   readonly maxAgeMs?: number | undefined;
   /** For one call with all its repetitions and checks. Default 30 s. */
@@ -97,7 +99,7 @@ export function createClient(options: ClientOptions): Client {
 
 /** Defaults are set here and nowhere else. */
 function openSession(options: ClientOptions): Session {
-  const { now = Date.now, random = randomBytes, sleep = sleepFor, maxAgeMs } = options;
+  const { now = Date.now, random = randomBytes, sleep = sleepFor, maxAgeMs, onEvidence } = options;
   const primitives = options.primitives ?? { hash: portableHash, verify: portableVerify };
   const trust = typeof options.trust === 'string' ? { log: parseVkey(options.trust) } : options.trust;
   const caller = createCaller({
@@ -111,7 +113,7 @@ function openSession(options: ClientOptions): Session {
   });
   return {
     caller,
-    head: trust && keepHead({ trust, primitives, now, store: options.headStore, maxAgeMs }),
+    head: trust && keepHead({ trust, primitives, now, store: options.headStore, maxAgeMs, onEvidence }),
     trust,
     primitives,
     now,

@@ -18,12 +18,23 @@ import {
   type VerifiedSnapshot,
 } from '../balloon/verify.ts';
 import { equalBytes } from '../crypto/encoding.ts';
-import { QedError } from '../errors.ts';
+import { QedError, type ErrorCode } from '../errors.ts';
 
 /** Where the head outlives the process. What was saved last is loaded, as JSON, or undefined. */
 export interface HeadStore {
   readonly load: () => Promise<unknown>;
   readonly save: (head: SignedSnapshotJson) => Promise<void>;
+}
+
+/** Two states that the log signed and that do not belong to one history, as anyone can check. */
+export interface Evidence {
+  readonly code: ErrorCode;
+  /** Verified earlier. */
+  readonly verified: SignedSnapshotJson;
+  /** Shown now. */
+  readonly shown: SignedSnapshotJson;
+  /** What the log answered when it was asked for the proof between the two; null when it was not asked. */
+  readonly incremental: unknown;
 }
 
 export interface HeadOptions {
@@ -33,6 +44,7 @@ export interface HeadOptions {
   readonly now: () => number;
   /** The newest state must not be older than this, by the log's clock or a trusted cosigner's. */
   readonly maxAgeMs: number | undefined;
+  readonly onEvidence: ((evidence: Evidence) => void) | undefined;
 }
 
 /** Asks the log for the incremental proof between two versions. */
@@ -51,7 +63,7 @@ const SETTLED_MAX = 1_024;
 
 export function keepHead(options: HeadOptions): Head {
   const { trust, primitives } = options;
-  const settled = new Map<number, Uint8Array>();
+  const settled = new Map<number, SignedSnapshot>();
   let head: SignedSnapshot | undefined;
   let opened: Promise<void> | undefined;
   let last: Promise<unknown> = Promise.resolve();
@@ -69,19 +81,19 @@ export function keepHead(options: HeadOptions): Head {
     if (saved === undefined) return;
     const signed = parseSignedSnapshot(saved);
     // The log's key alone has to fit: cosigners may have changed since.
-    const { snapshot } = checkSignedSnapshot(signed, { log: trust.log }, primitives);
+    checkSignedSnapshot(signed, { log: trust.log }, primitives);
     head = signed;
-    remember(snapshot);
+    remember(signed);
   }
 
-  function remember({ version, historyDigest }: Snapshot): void {
+  function remember(signed: SignedSnapshot): void {
     if (settled.size >= SETTLED_MAX) {
       for (const oldest of settled.keys()) {
         settled.delete(oldest);
         break;
       }
     }
-    settled.set(version, historyDigest);
+    settled.set(signed.snapshot.version, signed);
   }
 
   /** One after the other: each must see the head that the one before left. */
@@ -92,16 +104,26 @@ export function keepHead(options: HeadOptions): Head {
   }
 
   async function place(signed: SignedSnapshot, since: number, ask: AskIncremental): Promise<void> {
-    const { snapshot } = signed;
-    if (snapshot.version < since) throw rolledBack(snapshot.version, since);
-    const known = settled.get(snapshot.version);
+    const { version } = signed.snapshot;
+    if (version < since) throw rolledBack(version, since);
+    const known = settled.get(version) ?? head;
     if (known !== undefined) {
-      checkSame(known, snapshot);
-      return;
+      let incremental: unknown = null;
+      try {
+        await checkOneHistory(known.snapshot, signed.snapshot, primitives, async (start, end) => {
+          incremental = await ask(start, end);
+          return incremental;
+        });
+      } catch (error) {
+        if (error instanceof QedError && error.kind === 'refused') {
+          const [verified, shown] = [formatSignedSnapshot(known), formatSignedSnapshot(signed)];
+          options.onEvidence?.({ code: error.code, verified, shown, incremental });
+        }
+        throw error;
+      }
     }
-    if (head !== undefined) await prove(head.snapshot, snapshot, ask, primitives);
-    remember(snapshot);
-    if (head !== undefined && head.snapshot.version >= snapshot.version) return;
+    remember(signed);
+    if (head !== undefined && head.snapshot.version >= version) return;
     head = signed;
     await options.store?.save(formatSignedSnapshot(signed));
   }
@@ -126,27 +148,20 @@ export function keepHead(options: HeadOptions): Head {
 }
 
 /** One of the two grew out of the other. */
-async function prove(
-  head: Snapshot,
-  snapshot: Snapshot,
-  ask: AskIncremental,
+async function checkOneHistory(
+  known: Snapshot,
+  shown: Snapshot,
   primitives: Primitives,
+  ask: AskIncremental,
 ): Promise<void> {
-  if (snapshot.version === head.version) {
-    checkSame(head.historyDigest, snapshot);
-    return;
+  if (shown.version === known.version) {
+    if (equalBytes(known.historyDigest, shown.historyDigest)) return;
+    throw new QedError('consistency-mismatch', `the log signed two histories for version ${shown.version}`, {
+      hint: 'Keep both signed snapshots: together they prove it to anyone.',
+    });
   }
-  const [start, end] = snapshot.version > head.version ? [head, snapshot] : [snapshot, head];
+  const [start, end] = shown.version > known.version ? [known, shown] : [shown, known];
   verifyIncremental(await ask(start.version, end.version), { start, end }, primitives);
-}
-
-function checkSame(historyDigest: Uint8Array, snapshot: Snapshot): void {
-  if (equalBytes(historyDigest, snapshot.historyDigest)) return;
-  throw new QedError(
-    'consistency-mismatch',
-    `the log signed two different histories for version ${snapshot.version}`,
-    { hint: 'Keep both signed snapshots: together they prove it to anyone.' },
-  );
 }
 
 function rolledBack(version: number, since: number): QedError {

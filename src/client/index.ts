@@ -54,7 +54,7 @@ export {
   type VerifiedBundle,
 } from './bundle.ts';
 export { createClient, type Client, type ClientOptions } from './client.ts';
-export { type HeadStore } from './head.ts';
+export { type Evidence, type HeadStore } from './head.ts';
 export { type Event } from './session.ts';
 export { fetchTransport, type Transport, type TransportAnswer } from './transport.ts';
 export {
