@@ -150,8 +150,10 @@ function createListener(listener: RequestListener, tls: Tls | undefined, limits:
 /** A connection that was busy when closing began would be kept open for the next request, which never comes. */
 function closeIdleWhileClosing(server: Server, onClose: (hook: (done: () => void) => void) => void): void {
   onClose((done) => {
-    const timer = setInterval(() => server.closeIdleConnections(), 20);
-    server.once('close', () => clearInterval(timer));
+    if (server.listening) {
+      const timer = setInterval(() => server.closeIdleConnections(), 20);
+      server.once('close', () => clearInterval(timer));
+    }
     done();
   });
 }
@@ -184,6 +186,8 @@ function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply)
   if (status === 401) reply.header('www-authenticate', 'Bearer');
   const shown =
     kind === 'bug' ? new QedError('bug', 'an internal error; the log of the node tells more') : known;
+  // A request that has no route has met no hook.
+  reply.headers(plainHeaders);
   void sendJson(reply.code(status), JSON.stringify(errorBody(shown)));
 }
 
