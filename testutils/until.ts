@@ -1,0 +1,25 @@
+// Waiting in tests: for a condition, never for a time. A condition that does not come true in time fails the test and says what was waited for.
+
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  deadlineMs = 10_000,
+): Promise<void> {
+  const end = performance.now() + deadlineMs;
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** The same for something that is there at some time. */
+export async function found<Value>(
+  what: string,
+  look: () => Value | undefined | Promise<Value | undefined>,
+  deadlineMs = 10_000,
+): Promise<Value> {
+  let value: Value | undefined;
+  await until(what, async () => (value = await look()) !== undefined, deadlineMs);
+  if (value === undefined) throw new Error(what);
+  return value;
+}
