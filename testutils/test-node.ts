@@ -54,18 +54,19 @@ export interface TestNode {
 }
 
 export async function openTestNode(options: TestNodeOptions = {}): Promise<TestNode> {
-  const { disks = testDisks(), wrapStore = (store) => store, wrapLog = (log) => log } = options;
+  const { disks = testDisks() } = options;
   const metrics = createMetrics();
   const events: NodeEvent[] = [];
   const onEvent = (event: NodeEvent): void => void events.push(event);
-  const store = wrapStore(openMemoryStore(disks.store));
+  const memory = openMemoryStore(disks.store);
+  const store = options.wrapStore?.(memory) ?? memory;
   const durable = await openDurableBalloon({ store, hash: nativeHash, durable: false, onEvent });
   const log = await openSingleLog({ directory: '/raft', nodeId: disks.identity.nodeId, disk: disks.log });
   const parts: NodeParts = {
     identity: disks.identity,
     store,
     durable,
-    log: wrapLog(log),
+    log: options.wrapLog?.(log) ?? log,
     hash: nativeHash,
     payloads: options.storeEvents ? openPayloads(openMemoryStore(disks.events), nativeHash) : undefined,
     storageBytes: () => Promise.resolve({ database: 1, log: 2 }),

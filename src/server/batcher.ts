@@ -47,7 +47,7 @@ export const batcherLimits: BatcherLimits = {
   eventsMax: 100_000,
   bytesMax: 64 * 1024 * 1024,
   waitMs: 10_000,
-  recordsMax: 2,
+  recordsMax: 1,
 };
 
 interface Waiter extends Weight {

@@ -238,6 +238,15 @@ export async function composeNode(
 
 /** Applies what the log has and the database has not. */
 async function catchUp({ log, durable, store }: NodeParts, watch: HealthWatch): Promise<Applier> {
+  const { appliedIndex } = durable.balloon;
+  const { lastIndex, committedIndex } = log.status();
+  if (appliedIndex > lastIndex) {
+    throw new QedError(
+      'store-corrupt',
+      `the database has applied record ${appliedIndex}, but the log ends at record ${lastIndex}`,
+      { hint: 'The log lost acknowledged records or belongs to other data. Put the right --raftpath back.' },
+    );
+  }
   const applier = startApplier({
     log,
     durable,
@@ -245,7 +254,7 @@ async function catchUp({ log, durable, store }: NodeParts, watch: HealthWatch): 
     onFailure: watch.noteFailedWrite,
   });
   try {
-    await applier.reach(log.status().committedIndex);
+    await applier.reach(committedIndex);
     return applier;
   } catch (error) {
     await applier.close();
