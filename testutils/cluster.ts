@@ -1,7 +1,12 @@
 // Clusters in one process: real nodes over loopback TLS on fake disks, with faults by hooks and crashes by taking the power away.
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { publicKeyOf } from '../src/crypto/ed25519-node.ts';
-import { openClusterLog, type ClusterEvent, type ClusterLog, type ClusterLogOptions } from '../src/replication/cluster.ts';
+import {
+  openClusterLog,
+  type ClusterEvent,
+  type ClusterLog,
+  type ClusterLogOptions,
+} from '../src/replication/cluster.ts';
 import { type Joined } from '../src/replication/members.ts';
 import { createFakeDisk, type FakeDisk } from './fake-disk.ts';
 import { type Random } from './random.ts';
@@ -24,7 +29,16 @@ export interface TestNode {
 export async function createTestNode(nodeId: string): Promise<TestNode> {
   const nodeKey = generateKeyPairSync('ed25519').privateKey;
   const address = `127.0.0.1:${await freePort()}`;
-  return { nodeId, nodeKey, address, disk: createFakeDisk(), log: undefined, records: [], appliedIndex: 0, events: [] };
+  return {
+    nodeId,
+    nodeKey,
+    address,
+    disk: createFakeDisk(),
+    log: undefined,
+    records: [],
+    appliedIndex: 0,
+    events: [],
+  };
 }
 
 export function recordOf({ nodeId, nodeKey, address }: TestNode) {
@@ -56,7 +70,10 @@ export async function startNode(
       for (const peer of peers) {
         const bytes = await peer.fetch(`state/${index}`, { signal }).catch(() => undefined);
         if (!bytes) continue;
-        const state = JSON.parse(Buffer.from(bytes).toString()) as { records: string[]; appliedIndex: number };
+        const state = JSON.parse(Buffer.from(bytes).toString()) as {
+          records: string[];
+          appliedIndex: number;
+        };
         node.records.splice(0, node.records.length, ...state.records);
         node.appliedIndex = state.appliedIndex;
         return state.appliedIndex;
@@ -120,7 +137,12 @@ export async function startCluster(
     await startNode(node, first ? await join(first, node) : 'found', more);
     nodes.push(node);
   }
-  await until(() => leaderOf(nodes)?.log?.status().members.every(({ isVoter }) => isVoter) === true);
+  await until(
+    () =>
+      leaderOf(nodes)
+        ?.log?.status()
+        .members.every(({ isVoter }) => isVoter) === true,
+  );
   return nodes;
 }
 

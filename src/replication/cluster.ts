@@ -62,7 +62,8 @@ export interface ClusterLogOptions extends Pick<WalOptions, 'directory' | 'segme
   readonly appliedIndex: number;
   /**
    * Lets the database catch up with all records up to the position and resolves with the index of the last one it then holds, durably. Called
-   * again after a while when it rejects. Nobody may apply records meanwhile.
+   * again after a while when it rejects. Meanwhile `committed` hands out nothing, and what it handed out before is applied: it takes the next
+   * call as saying so. Afterwards it goes on behind what the database then holds.
    */
   readonly onSnapshot: (position: Position, peers: readonly Peer[], signal: AbortSignal) => Promise<number>;
   /** The bytes at a path for peers that catch up, or undefined. */
@@ -275,6 +276,10 @@ class ClusterNode implements ClusterLog {
   /** A Raft snapshot that waits until the database has caught up. */
   #held: Message | undefined;
   #catchingUp: Promise<void> | undefined;
+  /** While the database catches up, no records are handed out; those that were are applied first. */
+  #isPaused = false;
+  #applying = 0;
+  #caughtUpTo = 0;
   readonly #wakers = new Set<() => void>();
   readonly #listeners = new Set<(status: LogStatus) => void>();
   #shown = '';
@@ -461,7 +466,12 @@ class ClusterNode implements ClusterLog {
   ): AsyncGenerator<readonly CommittedRecord[]> {
     this.#checkApplied(appliedIndex);
     for (let at = appliedIndex; ;) {
-      while (at >= this.#driver.applied && !this.#isClosing && !signal?.aborted) await this.#change(signal);
+      while (this.#isPaused || at >= this.#driver.applied) {
+        if (this.#isClosing || signal?.aborted) return;
+        await this.#change(signal);
+        // The database may have caught up meanwhile.
+        at = Math.max(at, this.#caughtUpTo);
+      }
       if (this.#isClosing || signal?.aborted) return;
       const { floor } = this.#storage.standing;
       if (at >= floor.database && at < floor.log) at = floor.log;
@@ -471,7 +481,14 @@ class ClusterNode implements ClusterLog {
       const group = entries.flatMap(({ type, index, term, data }): CommittedRecord[] =>
         type === 'EntryNormal' && data.length > 0 ? [{ index, term, payload: data }] : [],
       );
-      if (group.length > 0) yield group;
+      if (group.length === 0) continue;
+      this.#applying += 1;
+      try {
+        yield group;
+      } finally {
+        this.#applying -= 1;
+        this.#wake();
+      }
     }
   }
 
@@ -630,13 +647,13 @@ class ClusterNode implements ClusterLog {
   #announce(): void {
     const { table } = this.#storage.standing;
     const known = memberByKey(table, this.#self.nodeKey);
-    if (!known || this.#isUpdating || this.#driver.leader === nobody || sameRecord(known, this.#self)) return;
+    if (!known || this.#isUpdating || sameRecord(known, this.#self)) return;
     this.#isUpdating = true;
     const again = async (): Promise<void> => {
       await this.#pause();
       this.#isUpdating = false;
     };
-    this.#orders.update(this.#self).then(again, again);
+    this.#orders.update(this.#self, this.#known()).then(again, again);
   }
 
   /** About an election timeout; until the end at most. */
@@ -690,8 +707,11 @@ class ClusterNode implements ClusterLog {
       const { index, term, data } = m.snapshot;
       onEvent({ kind: 'catching-up', index });
       try {
+        this.#isPaused = true;
+        while (this.#applying > 0 && !this.#isClosing) await this.#change(this.#stop.signal);
         const members = parseTable(data)?.members ?? [];
         const database = await onSnapshot({ index, term }, this.#peersAmong(members), this.#stop.signal);
+        this.#caughtUpTo = database;
         if (this.#held !== m) continue;
         this.#held = undefined;
         this.#storage.expectSnapshot(database);
@@ -703,6 +723,8 @@ class ClusterNode implements ClusterLog {
       }
     }
     this.#catchingUp = undefined;
+    this.#isPaused = false;
+    this.#wake();
   }
 
   // --- changes, and the end

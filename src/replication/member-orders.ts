@@ -40,8 +40,8 @@ export interface MemberOrders {
   readonly remove: (nodeId: string, signal?: AbortSignal) => Promise<void>;
   /** To the given member, or to the one that is most up to date. Resolves when it leads. */
   readonly transfer: (nodeId?: string, signal?: AbortSignal) => Promise<void>;
-  /** This node has other addresses than its cluster knows. */
-  readonly update: (record: NodeRecord) => Promise<void>;
+  /** This node has other addresses than its cluster knows. The leader may not find it, so it has to look for the leader among all. */
+  readonly update: (record: NodeRecord, members: readonly MemberRecord[]) => Promise<void>;
   /** An order that another member passed on. */
   readonly carryOut: (from: number, order: unknown, signal: AbortSignal) => Promise<unknown>;
   /** Makes voters of learners that have caught up. To be called after every tick. */
@@ -280,8 +280,14 @@ export function createMemberOrders(options: OrdersOptions): MemberOrders {
     async transfer(nodeId, signal) {
       await run({ kind: 'transfer', nodeId }, () => transferHere(nodeId, signal), signal);
     },
-    async update(record) {
-      await run({ kind: 'update', record }, () => updateHere(standing().id, record));
+    async update(record, members) {
+      if (driver.isLeader) {
+        await updateHere(standing().id, record);
+        return;
+      }
+      const order: unknown = JSON.parse(formatJson({ kind: 'update', record }));
+      const others = members.filter(({ id }) => id !== standing().id);
+      await Promise.any(others.map((member) => options.forward(member, order, undefined)));
     },
     carryOut: async (from, order, signal) => (await carryOut(from, order, signal)) ?? null,
     promote,

@@ -58,6 +58,8 @@ export async function openPeerServer(options: PeerServerOptions): Promise<PeerSe
   const { callersOf, onRefused, handshakeMs = HANDSHAKE_MS } = options;
   const sockets = new Set<TLSSocket>();
   const keys = new WeakMap<TLSSocket, Uint8Array>();
+  /** Those that wait for the answer to an order, which may be that they are no members any more. */
+  const answering = new Set<IncomingMessage['socket']>();
   const streams = new Map<number, IncomingMessage>();
   const closing = new AbortController();
   let fetches = 0;
@@ -158,6 +160,8 @@ export async function openPeerServer(options: PeerServerOptions): Promise<PeerSe
     request: IncomingMessage,
     response: ServerResponse,
   ): Promise<void> {
+    answering.add(request.socket);
+    response.once('close', () => answering.delete(request.socket));
     const order: unknown = JSON.parse((await readBody(request, ORDER_BYTES_MAX)).toString('utf8'));
     const result = await options.onOrder(from, order, closing.signal);
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(result));
@@ -184,6 +188,7 @@ export async function openPeerServer(options: PeerServerOptions): Promise<PeerSe
     recheck() {
       for (const socket of sockets) {
         const key = keys.get(socket);
+        if (answering.has(socket)) continue;
         if (!key || callersOf(key).every(({ isRemoved }) => isRemoved)) socket.destroy();
       }
     },

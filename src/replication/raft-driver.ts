@@ -195,9 +195,11 @@ export class RaftDriver {
     const { entries, snapshot, responses } = m;
     this.#options.onPlaced(entries);
     const saved = this.#storage.save({ hardState: orderedHardState(m), entries, snapshot });
-    if (snapshot) this.#options.onMembers(this.#storage.standing);
     saved.then(
-      () => this.#run(() => responses.forEach((response) => this.#route(response))),
+      () => {
+        if (snapshot) this.#options.onMembers(this.#storage.standing);
+        this.#run(() => responses.forEach((response) => this.#route(response)));
+      },
       (error: unknown) => this.#fail(error),
     );
   }

@@ -161,10 +161,11 @@ export class RaftStorage implements LogStorage {
   #install({ index, term, membership, data }: RaftSnapshot): void {
     const table = parseTable(data);
     assert(table !== undefined, 'a Raft snapshot without members');
-    const floor = { database: Math.min(this.#database, index), log: index };
-    this.#standing = { ...this.#standing, index, term, membership, table, seeds: [], begin: 0, floor };
+    const floor = { database: this.#database, log: index };
+    const standing = { ...this.#standing, index, term, membership, table, seeds: [], begin: 0, floor };
     this.#forget(0);
-    this.#note(this.#wal.reset({ index, term }, formatStanding(this.#standing)));
+    const reset = this.#wal.reset({ index, term }, formatStanding(standing));
+    this.#note(reset.then(() => void (this.#standing = standing)));
   }
 
   /** Whoever saves next learns when this has failed. */
