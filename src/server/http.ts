@@ -137,7 +137,7 @@ function createListener(listener: RequestListener, tls: Tls | undefined, limits:
     maxHeaderSize: limits.headerBytesMax,
     headersTimeout: limits.headersMs,
     requestTimeout: limits.requestMs,
-    connectionsCheckingInterval: 1000,
+    connectionsCheckingInterval: Math.min(1000, limits.headersMs),
     keepAliveTimeout: 72_000,
   };
   const server = tls
