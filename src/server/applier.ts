@@ -16,6 +16,8 @@ export interface ApplierOptions {
   /** Record bytes between two syncs. */
   readonly syncBytes?: number;
   readonly onFailure: (failure: QedError) => void;
+  /** A record was applied. Must not throw. */
+  readonly onApplied?: (() => void) | undefined;
 }
 
 export interface Applier {
@@ -71,6 +73,7 @@ export function startApplier(options: ApplierOptions): Applier {
       reachers.delete(reacher);
       reacher.resolve();
     }
+    options.onApplied?.();
   }
 
   /** First the database is durable, then the log may forget. */

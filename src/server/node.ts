@@ -46,6 +46,8 @@ export interface NodeOptions extends IdentityOptions {
   readonly now: () => number;
   readonly metrics: Metrics;
   readonly onEvent?: (event: NodeEvent) => void;
+  /** The log has grown. */
+  readonly onApplied?: (() => void) | undefined;
 }
 
 /** A signed snapshot, and the JSON that all who ask for it get. */
@@ -125,13 +127,13 @@ export interface NodeParts {
 /** The node over parts that are open. It closes them all. Resolves when everything in the log is applied. */
 export async function composeNode(
   parts: NodeParts,
-  options: Pick<NodeOptions, 'limits' | 'now' | 'metrics' | 'onEvent'>,
+  options: Pick<NodeOptions, 'limits' | 'now' | 'metrics' | 'onEvent' | 'onApplied'>,
 ): Promise<Node> {
   const { identity, durable, log, payloads } = parts;
   const { metrics, onEvent = () => undefined } = options;
   const { balloon } = durable;
   const watch = watchHealth((error) => onEvent({ kind: 'failed', error }));
-  const applier = await catchUp(parts, watch);
+  const applier = await catchUp(parts, watch, options.onApplied);
   const batcher = createBatcher({
     limits: { ...batcherLimits, ...options.limits },
     now: options.now,
@@ -237,7 +239,11 @@ export async function composeNode(
 }
 
 /** Applies what the log has and the database has not. */
-async function catchUp({ log, durable, store }: NodeParts, watch: HealthWatch): Promise<Applier> {
+async function catchUp(
+  { log, durable, store }: NodeParts,
+  watch: HealthWatch,
+  onApplied: (() => void) | undefined,
+): Promise<Applier> {
   const { appliedIndex } = durable.balloon;
   const { lastIndex, committedIndex } = log.status();
   if (appliedIndex > lastIndex) {
@@ -252,6 +258,7 @@ async function catchUp({ log, durable, store }: NodeParts, watch: HealthWatch): 
     durable,
     sync: () => store.write([], { durable: true }),
     onFailure: watch.noteFailedWrite,
+    onApplied,
   });
   try {
     await applier.reach(committedIndex);
