@@ -2,7 +2,7 @@
 // database alone. Every part runs in a process of its own, so that its peak memory is its own. --events sets the largest log (10,000,000).
 import { spawnSync } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
-import { mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -17,7 +17,7 @@ import { HyperTree } from '../../src/hyper/tree.ts';
 import { openDurableBalloon, type DurableBalloon } from '../../src/storage/durable-balloon.ts';
 import { openLevelStore } from '../../src/storage/level.ts';
 import { openMemoryStore } from '../../src/storage/memory.ts';
-import { describeMachine, megabytes, perSecond } from './machine.ts';
+import { describeMachine, describeMemory, megabytes, perSecond } from './machine.ts';
 
 const BATCH = 1000;
 const { values } = parseArgs({
@@ -41,7 +41,9 @@ const parts: Record<string, (directory: string) => Promise<void> | void> = {
 
 if (values.part !== undefined) {
   await parts[values.part]?.(values.directory ?? '');
-  console.log(`    peak memory ${megabytes(process.resourceUsage().maxRSS * 1024)}${mappedFiles()}`);
+  console.log(
+    `    peak memory ${megabytes(process.resourceUsage().maxRSS * 1024)}, files of the database that the system maps included`,
+  );
 } else {
   console.log(`qed core, batches of ${BATCH}, up to ${events.toLocaleString('en')} events`);
   console.log(describeMachine());
@@ -62,16 +64,6 @@ if (values.part !== undefined) {
     if (status !== 0) process.exitCode = 1;
   }
   rmSync(directory, { recursive: true, force: true });
-}
-
-/** LevelDB maps its tables into memory; the system takes those pages back when it needs them. */
-function mappedFiles(): string {
-  try {
-    const kib = /^RssFile:\s+([0-9]+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
-    return kib === undefined ? '' : `; now ${megabytes(Number(kib) * 1024)} of it are mapped files`;
-  } catch {
-    return '';
-  }
 }
 
 /** The sizes at which a figure is taken: each the rate over the last tenth before it. */
@@ -173,6 +165,7 @@ async function benchMemory(): Promise<void> {
 async function benchDisk(directory: string): Promise<void> {
   const log = await openOnDisk(directory);
   await grow(events, add(log));
+  console.log(`    ${describeMemory()}`);
   await log.close();
   console.log(`    image ${megabytes(statSync(join(directory, 'hyper.image')).size)}`);
 }

@@ -1,5 +1,6 @@
 // What a figure was measured on, and how figures are shown.
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 
 export function describeMachine(): string {
@@ -27,4 +28,16 @@ export function perSecond(count: number, ms: number): string {
 
 export function megabytes(bytes: number): string {
   return `${Math.round(bytes / 1e6)} MB`;
+}
+
+/** Of a process (this one by default): its own memory, and files that the system maps for it and takes back when it needs the room. */
+export function describeMemory(pid: number | 'self' = 'self'): string {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const kib = (name: string): number =>
+      Number(new RegExp(`^${name}:\\s+([0-9]+) kB$`, 'm').exec(status)?.[1] ?? 0);
+    return `memory ${megabytes(kib('RssAnon') * 1024)} of its own, ${megabytes(kib('RssFile') * 1024)} of mapped files`;
+  } catch {
+    return 'memory not known on this system';
+  }
 }
