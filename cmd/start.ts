@@ -6,6 +6,7 @@ import pretty from 'pino-pretty';
 import { createSecureContext } from 'node:tls';
 import { type Argv } from 'yargs';
 import { QedError } from '../src/errors.ts';
+import { dialAddress } from '../src/gossip/address.ts';
 import { isGuessable, readApiKeys, singleKey, type Access } from '../src/server/auth.ts';
 import { type Tls } from '../src/server/http.ts';
 import { isLoopback, parseAddress, type Wanted } from '../src/server/listen.ts';
@@ -55,9 +56,16 @@ const options = {
     defaultDescription: '127.0.0.1:8600, or a free port',
   },
   'raft-addr': { type: 'string', describe: 'For clusters; a single node does not use it' },
-  'gossip-addr': { type: 'string', describe: 'For clusters; a single node does not use it' },
+  'gossip-addr': {
+    type: 'string',
+    describe: 'Gossip, which carries signed snapshots to agents; "off" for none',
+    defaultDescription: '127.0.0.1:8400, or a free port',
+  },
   'join-addr': { type: 'string', describe: 'For clusters; not there yet' },
-  'gossip-join-addr': { type: 'string', describe: 'For clusters; not there yet' },
+  'gossip-join-addr': {
+    type: 'string',
+    describe: 'Gossip members to join, with commas between them: host:port or multiaddr',
+  },
   'tls-cert': { type: 'string', describe: 'Certificate, PEM; read again on SIGHUP' },
   'tls-key': { type: 'string', describe: 'Key of the certificate, PEM' },
   'store-events': { type: 'boolean', describe: 'Keep the events themselves, not only their digests' },
@@ -105,6 +113,7 @@ async function runServer(flags: Flags): Promise<void> {
     now: Date.now,
     onEvent: (event) => logEvent(logger, event),
     ...listeners,
+    gossip: readGossip(flags),
     access: () => access,
     tls,
     httpLimits: { rateMax: flags['rate-limit'] ?? 0 },
@@ -169,7 +178,7 @@ function logEvent(logger: Logger, event: NodeEvent): void {
 }
 
 function refuseCluster(flags: Flags, logger: Logger): void {
-  for (const name of ['join-addr', 'gossip-join-addr'] as const) {
+  for (const name of ['join-addr'] as const) {
     if (flags[name] === undefined) continue;
     throw new QedError(
       'option-malformed',
@@ -179,7 +188,7 @@ function refuseCluster(flags: Flags, logger: Logger): void {
       },
     );
   }
-  for (const name of ['raft-addr', 'gossip-addr'] as const) {
+  for (const name of ['raft-addr'] as const) {
     if (flags[name] === undefined) continue;
     parseAddress(flags[name], `--${name}`);
     logger.info(`--${name} is not used: a single node has no peers`);
@@ -231,6 +240,17 @@ function readListeners(
   };
 }
 
+/** Whoever reaches it can listen, and hand on what the log has signed; nobody can add to the log that way. */
+function readGossip(flags: Flags): ServerOptions['gossip'] {
+  const { 'gossip-addr': text, 'gossip-join-addr': joined } = flags;
+  if (text === 'off') return undefined;
+  const flag = '--gossip-addr';
+  const address = text === undefined ? { host: '127.0.0.1', port: 8400 } : parseAddress(text, flag);
+  const join = (joined ?? '').split(',').filter((one) => one !== '');
+  for (const one of join) dialAddress(one, '--gossip-join-addr');
+  return { address, flag, isPortFree: text === undefined, join };
+}
+
 function readTls(flags: Flags): Tls | undefined {
   const { 'tls-cert': certPath, 'tls-key': keyPath } = flags;
   if (certPath === undefined && keyPath === undefined) return undefined;
@@ -277,6 +297,7 @@ function greeting({ node, addresses }: Server, flags: Flags, isTls: boolean): st
     ['api', `${api}   (${api}/docs)`],
     ['management', url(addresses.mgmtAddr, isTls ? 'https' : 'http')],
     ['metrics', `${url(addresses.metricsAddr, 'http')}/metrics`],
+    ['gossip', addresses.gossipAddr ?? 'off'],
     ['data', resolve(flags.path)],
     ['node', nodeId],
     ['origin', origin],

@@ -31,7 +31,7 @@ export interface Tls {
 export interface AppOptions {
   /** Asked for each request, so that keys can be exchanged while the node runs. */
   readonly access: () => Access;
-  readonly metrics: Metrics;
+  readonly metrics: Pick<Metrics, 'requestSeconds'>;
   readonly logger: FastifyBaseLogger;
   readonly tls?: Tls | undefined;
   readonly limits?: Partial<HttpLimits>;

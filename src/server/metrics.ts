@@ -1,5 +1,6 @@
 // The figures that a node gives away at /metrics, one registry a node. docs/metrics.md lists the same names; a test keeps them equal.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { type Outbox } from './outbox.ts';
 
 const SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
 const BATCH_EVENTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
@@ -87,5 +88,27 @@ export function registerGauges(registry: Registry, gauges: Gauges): void {
       storage.set({ part: 'database' }, database);
       storage.set({ part: 'log' }, log);
     },
+  });
+}
+
+export function registerOutboxFigures(registry: Registry, outbox: Outbox): void {
+  const registers = [registry];
+  const published = new Counter({
+    name: 'qed_snapshots_published_total',
+    help: 'Signed snapshots that were published, by kind: new, or the last one again.',
+    labelNames: ['kind'] as const,
+    registers,
+    collect() {
+      const figures = outbox.figures();
+      published.reset();
+      published.inc({ kind: 'new' }, figures.published);
+      published.inc({ kind: 'repeated' }, figures.repeated);
+    },
+  });
+  const events: Gauge = new Gauge({
+    name: 'qed_published_events',
+    help: 'Events in the log as it was last published.',
+    registers,
+    collect: () => events.set((outbox.figures().version ?? -1) + 1),
   });
 }

@@ -7,15 +7,18 @@ import { type Access } from './auth.ts';
 import { buildApi } from './api.ts';
 import { type App, type HttpLimits, type Tls } from './http.ts';
 import { type Addresses } from './info-routes.ts';
-import { formatAddress, listen, type Wanted } from './listen.ts';
+import { formatAddress, listen, type Address, type Wanted } from './listen.ts';
 import { buildManagement, buildMetrics } from './management.ts';
 import { createMetrics } from './metrics.ts';
 import { openNode, type Node, type NodeOptions } from './node.ts';
+import { openPublishing, type GossipWanted, type Publishing } from './publishing.ts';
 
 export interface ServerOptions extends Omit<NodeOptions, 'metrics'> {
   readonly http: Wanted;
   readonly management: Wanted;
   readonly metrics: Wanted;
+  /** Without it snapshots are only published in the sense that they are listed. */
+  readonly gossip?: GossipWanted | undefined;
   readonly access: () => Access;
   readonly tls?: Tls | undefined;
   readonly httpLimits?: Partial<HttpLimits>;
@@ -37,7 +40,8 @@ const GRACE_MS = 30_000;
 export async function startServer(options: ServerOptions): Promise<Server> {
   const { access, logger, software, tls } = options;
   const metrics = createMetrics();
-  const node = await openNode({ ...options, metrics });
+  let publishing: Publishing | undefined;
+  const node = await openNode({ ...options, metrics, onApplied: () => publishing?.outbox.notify() });
   const apps: App[] = [];
   const closeApps = () => Promise.all(apps.map((app) => app.close()));
   let addresses: Addresses = {
@@ -61,9 +65,14 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     name: 'httpAddr' | 'mgmtAddr' | 'metricsAddr',
     app: App,
     wanted: Wanted,
-  ): Promise<void> {
+  ): Promise<Address> {
     apps.push(app);
     const address = await listen(app, wanted);
+    note(name, address, wanted);
+    return address;
+  }
+
+  function note(name: keyof Addresses, address: Address, wanted: Wanted): void {
     if (address.port !== wanted.address.port && wanted.address.port !== 0) {
       logger.warn(
         `${wanted.flag}: ${formatAddress(wanted.address)} is taken, so ${formatAddress(address)} is used`,
@@ -72,15 +81,27 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     addresses = { ...addresses, [name]: formatAddress(address) };
   }
 
+  async function closeParts(): Promise<void> {
+    await closeApps();
+    await publishing?.close();
+    await node.close();
+  }
+
   try {
     collectDefaultMetrics({ register: metrics.registry });
-    const api = await buildApi(node, { ...shared, tls, isTls, keepEvents: options.storeEvents ?? false });
-    await start('httpAddr', api, options.http);
+    publishing = await openPublishing({ ...options, node, metrics });
+    const keepEvents = options.storeEvents ?? false;
+    const { outbox } = publishing;
+    const api = await buildApi(node, { ...shared, tls, isTls, keepEvents, outbox });
+    const httpAddress = await start('httpAddr', api, options.http);
     await start('mgmtAddr', await buildManagement(node, { ...shared, tls, isTls }), options.management);
     await start('metricsAddr', await buildMetrics(node, shared), options.metrics);
+    if (options.gossip) {
+      const gossipAddress = await publishing.join(options.gossip, httpAddress, isTls ? 'https' : 'http');
+      note('gossipAddr', gossipAddress, options.gossip);
+    }
   } catch (error) {
-    await closeApps();
-    await node.close();
+    await closeParts();
     throw error;
   }
 
@@ -96,7 +117,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       }, graceMs);
       await closeApps();
       clearTimeout(timer);
-      await node.close();
+      await closeParts();
     },
   };
 }
