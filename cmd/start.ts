@@ -1,8 +1,7 @@
 // qed start: one node, from flags to a running server and back.
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import pino, { type Logger } from 'pino';
-import pretty from 'pino-pretty';
+import { type Logger } from 'pino';
 import { createSecureContext } from 'node:tls';
 import { type Argv } from 'yargs';
 import { QedError } from '../src/errors.ts';
@@ -12,11 +11,9 @@ import { type Tls } from '../src/server/http.ts';
 import { isLoopback, parseAddress, type Wanted } from '../src/server/listen.ts';
 import { type NodeEvent } from '../src/server/node.ts';
 import { startServer, type Server, type ServerOptions } from '../src/server/server.ts';
-import { EXIT_FAILED } from './exit.ts';
+import { createLogger, LEVELS, untilStopped } from './daemon.ts';
 import { withSettings } from './settings.ts';
 import { software } from './version.ts';
-
-const LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 
 const options = {
   'api-key': {
@@ -134,22 +131,6 @@ async function runServer(flags: Flags): Promise<void> {
   await untilStopped();
   logger.info('stopping: answers in flight are finished first');
   await server.close();
-}
-
-function createLogger(level: string): Logger {
-  // Standard error, so that standard output holds the greeting alone.
-  const destination = process.stderr.isTTY
-    ? pretty({ destination: 2, sync: true, ignore: 'pid,hostname' })
-    : pino.destination({ dest: 2, sync: true });
-  return pino({ level, base: null, serializers: { err: describeError } }, destination);
-}
-
-/** Where it came from matters only for what should not happen. */
-function describeError(error: unknown): unknown {
-  if (!(error instanceof QedError))
-    return pino.stdSerializers.err(error instanceof Error ? error : new Error(String(error)));
-  const { code, message, hint, cause, stack } = error;
-  return { code, message, hint, ...(error.kind === 'bug' ? { stack, cause: String(cause) } : {}) };
 }
 
 function logEvent(logger: Logger, event: NodeEvent): void {
@@ -311,16 +292,4 @@ function greeting({ node, addresses }: Server, flags: Flags, isTls: boolean): st
     'Try next, in another terminal:',
     `  ${tryNext}`,
   ].join('\n');
-}
-
-/** Resolves at the first signal to stop; a second one does not wait for anything. */
-function untilStopped(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.once(signal, () => {
-        process.once(signal, () => process.exit(EXIT_FAILED));
-        resolve();
-      });
-    }
-  });
 }

@@ -273,6 +273,12 @@ const rows = {
     status: 409,
     meaning: 'The idempotency key was used before, for other events. Nothing was logged: make a new key.',
   },
+  'snapshot-conflict': {
+    kind: 'caller',
+    status: 409,
+    meaning:
+      'The store holds another snapshot of that version, signed by the same log. It keeps both: together they prove that the log shows two histories.',
+  },
   unauthorized: {
     kind: 'caller',
     status: 401,

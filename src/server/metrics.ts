@@ -41,14 +41,19 @@ export function createMetrics() {
       labelNames: ['kind'] as const,
       registers,
     }),
-    requestSeconds: new Histogram({
-      name: 'qed_request_seconds',
-      help: 'Time from the first byte of a request until its answer is sent, by route, method and status.',
-      labelNames: ['route', 'method', 'status'] as const,
-      buckets: SECONDS,
-      registers,
-    }),
+    requestSeconds: requestSeconds(registers),
   };
+}
+
+/** How long requests take, for any listener that `createApp` makes. */
+export function requestSeconds(registers: Registry[]) {
+  return new Histogram({
+    name: 'qed_request_seconds',
+    help: 'Time from the first byte of a request until its answer is sent, by route, method and status.',
+    labelNames: ['route', 'method', 'status'] as const,
+    buckets: SECONDS,
+    registers,
+  });
 }
 
 /** What is read when somebody looks, instead of being kept. */
