@@ -9,8 +9,8 @@ import { type ReplicatedLog } from '../replication/replicated-log.ts';
 import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts';
 
 export interface ApplierOptions {
-  readonly log: ReplicatedLog;
-  readonly durable: Pick<DurableBalloon, 'apply' | 'balloon'>;
+  readonly log: Pick<ReplicatedLog, 'append' | 'committed' | 'compact'>;
+  readonly durable: Pick<DurableBalloon, 'apply'> & { readonly balloon: { readonly appliedIndex: number } };
   /** Makes everything applied so far durable in the database. Called now and then, before the log may forget it. */
   readonly sync: () => Promise<void>;
   /** Record bytes between two syncs. */
