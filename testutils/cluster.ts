@@ -80,11 +80,11 @@ export async function startNode(
       }
       throw new Error('no peer has it');
     },
-    serve(path) {
-      const index = Number(/^state\/(\d+)$/.exec(path)?.[1]);
-      if (!(index <= (node.log?.status().committedIndex ?? 0))) return Promise.resolve(undefined);
+    async serve(path, signal) {
+      const record = await node.log?.recordBy(Number(path.split('/')[1]), signal);
+      if (record === undefined || node.appliedIndex < record) return undefined;
       const { records, appliedIndex } = node;
-      return Promise.resolve(new Uint8Array(Buffer.from(JSON.stringify({ records, appliedIndex }))));
+      return new Uint8Array(Buffer.from(JSON.stringify({ records, appliedIndex })));
     },
     onEvent: (event) => void node.events.push(event),
     tickMs: TICK_MS,

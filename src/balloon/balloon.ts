@@ -272,6 +272,11 @@ export function batchKeyVersion(key: Uint8Array): number | undefined {
   return key.length === BATCH_PREFIX.length + U64_BYTES ? readU64(key, BATCH_PREFIX.length) : undefined;
 }
 
+/** The index of the record, from the value that is kept at `batchKey`. */
+export function batchIndex(value: Uint8Array): number | undefined {
+  return value.length === U64_BYTES ? readU64(value) : undefined;
+}
+
 /** Where the index of the record is kept whose batch ends with `version`. */
 export function batchKey(version: number): Uint8Array {
   return Uint8Array.of(...BATCH_PREFIX, ...encodeU64(version));

@@ -1,11 +1,13 @@
-// A record: what travels through the replicated log. It carries one batch: a time, and the event digests of one or more requests.
+// A record: what travels through the replicated log. It carries one batch: a time, and the event digests of one or more requests. Now and then
+// the leader puts a comparison between the records: the digests that it has at a version, for every node to hold against its own.
 //
-//   record    version (1) ‖ u64 time in ms ‖ u16 number of requests ‖ requests ‖ event digests, 32 bytes each
-//   request   key[16] ‖ u16 count        the next `count` digests are this request's; a key of 16 zero bytes is no key
+//   record      1 ‖ u64 time in ms ‖ u16 number of requests ‖ requests ‖ event digests, 32 bytes each
+//   request     key[16] ‖ u16 count        the next `count` digests are this request's; a key of 16 zero bytes is no key
+//   comparison  2 ‖ u64 version ‖ history digest[32] ‖ hyper digest[32]
 //
 // A request's key makes it safe to repeat: see requests.ts. Whoever proposes a record has checked it; a record that cannot be read was not
 // written by us, so reading one back throws `bug`.
-import { readU64, U64_BYTES, writeU64 } from '../crypto/encoding.ts';
+import { concat, encodeU64, readU64, U64_BYTES, writeU64 } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { assert } from '../errors.ts';
 
@@ -24,7 +26,16 @@ export interface Record {
   readonly requests: readonly Request[];
 }
 
+/** The digests that the proposer has at the end of a batch. */
+export interface Comparison {
+  readonly version: number;
+  readonly historyDigest: Uint8Array;
+  readonly hyperDigest: Uint8Array;
+}
+
 const VERSION = 1;
+const COMPARISON = 2;
+const COMPARISON_BYTES = 1 + U64_BYTES + 2 * DIGEST_BYTES;
 const HEAD_BYTES = 1 + U64_BYTES + 2;
 const REQUEST_BYTES = REQUEST_KEY_BYTES + 2;
 const U16_MAX = 0xffff;
@@ -74,4 +85,21 @@ export function decodeRecord(bytes: Uint8Array): Record {
   }
   assert(digestsAt === bytes.length, 'a record with bytes left over');
   return { time, requests };
+}
+
+export function encodeComparison({ version, historyDigest, hyperDigest }: Comparison): Uint8Array {
+  return concat(Uint8Array.of(COMPARISON), encodeU64(version), historyDigest, hyperDigest);
+}
+
+/** Whatever the log holds: a record, or a comparison. */
+export function decodeLogItem(bytes: Uint8Array): Record | Comparison {
+  if (bytes[0] !== COMPARISON) return decodeRecord(bytes);
+  const version = readU64(bytes, 1);
+  assert(version !== undefined && bytes.length === COMPARISON_BYTES, 'a comparison that cannot be read');
+  const digestsAt = 1 + U64_BYTES;
+  return {
+    version,
+    historyDigest: bytes.slice(digestsAt, digestsAt + DIGEST_BYTES),
+    hyperDigest: bytes.slice(digestsAt + DIGEST_BYTES),
+  };
 }

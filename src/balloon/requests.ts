@@ -1,7 +1,15 @@
 // Which requests were done already, so that a client that got no answer can send the same one again and log its events once.
 // Part of the replicated state: every node decides alike, from the records alone. Bounded: the last REQUESTS_MAX keys are kept, so a repetition
 // is known as long as no more keyed requests than that came in between.
-import { concat, encodeHex, encodeU64, equalBytes, readU64, U64_BYTES } from '../crypto/encoding.ts';
+import {
+  concat,
+  decodeHex,
+  encodeHex,
+  encodeU64,
+  equalBytes,
+  readU64,
+  U64_BYTES,
+} from '../crypto/encoding.ts';
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
 import { type HistoryWrite } from '../history/layout.ts';
@@ -36,6 +44,8 @@ interface Known {
 // 'b' 'r' u64 of the first version → key, count, content
 const PREFIX = Uint8Array.of(0x62, 0x72);
 const VALUE_BYTES = REQUEST_KEY_BYTES + U64_BYTES + DIGEST_BYTES;
+/** A row as it travels: u64 of the first version, then the stored value. */
+export const REQUEST_ROW_BYTES = U64_BYTES + VALUE_BYTES;
 
 export class Requests {
   readonly #hash: Hash;
@@ -55,6 +65,37 @@ export class Requests {
     }
     const known = encodeHex(value.subarray(0, REQUEST_KEY_BYTES));
     this.#known.set(known, { key: known, versionFirst, count, content: value.slice(-DIGEST_BYTES) });
+  }
+
+  /** All that is known, in order: the table that another node needs to decide alike. */
+  rows(): Uint8Array {
+    const rows = [...this.#known.values()].map(({ key, versionFirst, count, content }) =>
+      concat(encodeU64(versionFirst), decodeHex(key) ?? new Uint8Array(0), encodeU64(count), content),
+    );
+    return concat(...rows);
+  }
+
+  /** What replaces all that is known by the rows of another node, for a log of `size` events; undefined when they cannot be such rows. */
+  static replacement(
+    rows: Uint8Array,
+    size: number,
+  ): { readonly key: Uint8Array; readonly value: Uint8Array }[] | undefined {
+    const count = rows.length / REQUEST_ROW_BYTES;
+    if (!Number.isInteger(count) || count > REQUESTS_MAX) return undefined;
+    const pairs: { key: Uint8Array; value: Uint8Array }[] = [];
+    for (let at = 0, next = 0; at < rows.length; at += REQUEST_ROW_BYTES) {
+      const versionFirst = readU64(rows, at);
+      const length = readU64(rows, at + U64_BYTES + REQUEST_KEY_BYTES);
+      if (versionFirst === undefined || !length || versionFirst < next || versionFirst + length > size)
+        return undefined;
+      next = versionFirst + length;
+      pairs.push({ key: rowKey(versionFirst), value: rows.slice(at + U64_BYTES, at + REQUEST_ROW_BYTES) });
+    }
+    return pairs;
+  }
+
+  clear(): void {
+    this.#known.clear();
   }
 
   /** Tells new requests from repeated ones. Changes nothing: `commit` does. */

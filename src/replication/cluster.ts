@@ -11,7 +11,7 @@ import { publicKeyOf } from '../crypto/ed25519-node.ts';
 import { assert, QedError } from '../errors.ts';
 import { encodeChange } from '../raft/change-codec.ts';
 import { noMembers } from '../raft/membership.ts';
-import { nobody, type Message } from '../raft/message.ts';
+import { nobody, type Entry, type Message } from '../raft/message.ts';
 import { type SayLevel } from '../raft/say.ts';
 import { nodeDisk, type Disk } from './disk.ts';
 import { createCredentials } from './identity-tls.ts';
@@ -92,8 +92,10 @@ export interface MemberStatus extends MemberRecord {
 }
 
 export interface ClusterLog extends ReplicatedLog {
-  /** An index: whoever has applied it sees all that was acknowledged before the call. */
+  /** The index of a record: whoever has applied it sees all that was acknowledged before the call. */
   readIndex(signal?: AbortSignal): Promise<number>;
+  /** Resolves when everything up to `index`, record or not, is committed here, with the index of a record that is not before it. */
+  recordBy(index: number, signal?: AbortSignal): Promise<number>;
   /** Undefined while nobody leads, as far as this node knows. */
   leader(): MemberRecord | undefined;
   members(): readonly MemberStatus[];
@@ -280,6 +282,8 @@ class ClusterNode implements ClusterLog {
   #isPaused = false;
   #applying = 0;
   #caughtUpTo = 0;
+  /** The last committed record, as far as this life of the node knows; what the database had at its start is a record as well. */
+  #lastRecord = 0;
   readonly #wakers = new Set<() => void>();
   readonly #listeners = new Set<(status: LogStatus) => void>();
   #shown = '';
@@ -326,7 +330,7 @@ class ClusterNode implements ClusterLog {
       say: (level, line) => onEvent({ kind: 'raft', level, line }),
       send: (m) => this.#send(m),
       onPlaced: (entries) => this.#proposals.placed(entries),
-      onCommitted: (entry) => this.#proposals.committed(entry),
+      onCommitted: (entry) => this.#committed(entry),
       onReads: (reads) => this.#reads.answered(reads),
       onStep: () => this.#look(),
       onMembers: (changed) => this.#membersChanged(changed),
@@ -347,6 +351,7 @@ class ClusterNode implements ClusterLog {
       isConnected: (id) => this.#ways.isConnected(id),
     });
     this.#isRemoved = standing.table.removed.some(({ id }) => id === standing.id);
+    this.#lastRecord = this.#findLastRecord();
   }
 
   async #start(): Promise<void> {
@@ -416,6 +421,24 @@ class ClusterNode implements ClusterLog {
   }
 
   // --- records
+
+  /** Raft's own entries and membership changes are no records: nobody could wait until they are applied. */
+  #committed(entry: Entry): void {
+    if (entry.data.length > 0) this.#lastRecord = Math.max(this.#lastRecord, entry.index);
+    this.#proposals.committed(entry);
+  }
+
+  /** Of what was committed in earlier lives, behind what the database has. */
+  #findLastRecord(): number {
+    const { index } = this.#storage.standing;
+    let last = this.#options.appliedIndex;
+    for (let at = Math.max(last + 1, this.#storage.firstRecord); at <= index;) {
+      const entries = this.#storage.read(at, index + 1, COMMITTED_BYTES);
+      last = entries.findLast(({ type, data }) => type === 'EntryNormal' && data.length > 0)?.index ?? last;
+      at += entries.length;
+    }
+    return last;
+  }
 
   append(payload: Uint8Array, { signal }: { readonly signal?: AbortSignal } = {}): Promise<number> {
     try {
@@ -518,10 +541,15 @@ class ClusterNode implements ClusterLog {
     return this.#storage.compact(index, this.#options.tail ?? TAIL);
   }
 
-  readIndex(signal?: AbortSignal): Promise<number> {
+  async readIndex(signal?: AbortSignal): Promise<number> {
     const { failure } = this;
-    if (this.#isClosing || failure) return Promise.reject(stopped(failure));
-    return this.#reads.read(signal);
+    if (this.#isClosing || failure) throw stopped(failure);
+    return this.recordBy(await this.#reads.read(signal), signal);
+  }
+
+  recordBy(index: number, signal?: AbortSignal): Promise<number> {
+    const look = (): number | undefined => (this.#driver.applied >= index ? this.#lastRecord : undefined);
+    return this.#driver.until(look, Infinity, signal);
   }
 
   // --- what is known
@@ -545,7 +573,7 @@ class ClusterNode implements ClusterLog {
       role: failure || this.#isClosing ? 'follower' : role,
       leaderId: this.leader()?.nodeId,
       term: hardState.term,
-      committedIndex: this.#driver.applied,
+      committedIndex: this.#lastRecord,
       firstIndex: this.#storage.firstRecord,
       lastIndex: this.#storage.lastIndex(),
       members: table.members.map(({ id, nodeId }) => ({ nodeId, isVoter: membership.voters.includes(id) })),
@@ -712,6 +740,7 @@ class ClusterNode implements ClusterLog {
         const members = parseTable(data)?.members ?? [];
         const database = await onSnapshot({ index, term }, this.#peersAmong(members), this.#stop.signal);
         this.#caughtUpTo = database;
+        this.#lastRecord = Math.max(this.#lastRecord, database);
         if (this.#held !== m) continue;
         this.#held = undefined;
         this.#storage.expectSnapshot(database);

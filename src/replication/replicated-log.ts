@@ -25,6 +25,7 @@ export interface LogStatus {
   /** Undefined while nobody leads, as far as this node knows. */
   readonly leaderId: string | undefined;
   readonly term: number;
+  /** Of the last committed record: who has applied it has applied all that is committed. */
   readonly committedIndex: number;
   readonly firstIndex: number;
   readonly lastIndex: number;

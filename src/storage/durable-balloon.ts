@@ -3,13 +3,18 @@
 //
 // It promises: when `apply` resolves, the record is written as the store promises, and visible; until then nobody sees a part of it.
 // When a write fails its outcome is unknown: nothing of it is shown, and every later `apply` is refused until the log is opened again.
-import { Balloon, batchKey, batchKeyVersion } from '../balloon/balloon.ts';
+//
+// Two marks outlive a restart. While batches of a peer are adopted, the table of requests is not that of the trees: no record may be applied before
+// it is replaced. And a node whose digests differ from its cluster's applies nothing more, ever.
+import { Balloon, batchIndex, batchKey, batchKeyVersion } from '../balloon/balloon.ts';
 import { type Snapshot } from '../balloon/proof.ts';
 import { rebuildHyper } from '../balloon/rebuild.ts';
-import { type Record } from '../balloon/record.ts';
+import { type Comparison, type Record } from '../balloon/record.ts';
 import { Requests, requestsFrom, requestsTo, type Outcome } from '../balloon/requests.ts';
-import { type Hash } from '../crypto/hash.ts';
-import { QedError } from '../errors.ts';
+import { encodeHex, encodeUtf8, equalBytes, decodeUtf8 } from '../crypto/encoding.ts';
+import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
+import { assert, QedError } from '../errors.ts';
+import { decodeEntry, encodeEntries, ENTRY_BYTES } from '../history/entry.ts';
 import { type HistoryView } from '../history/view.ts';
 import { type HyperTree } from '../hyper/tree.ts';
 import { openImageWriter, readImage, setImageAside, type ImageRead, type ImageWriter } from './image.ts';
@@ -38,11 +43,42 @@ export interface Applied {
   readonly outcomes: readonly Outcome[];
 }
 
+/** A batch as a peer hands it over. */
+export interface ForeignBatch {
+  readonly index: number;
+  /** 72 bytes each, one after the other. Whoever adopts them has found them to be under a signed history digest. */
+  readonly entries: Uint8Array;
+}
+
+export interface BatchEnd {
+  readonly version: number;
+  readonly index: number;
+}
+
 export interface DurableBalloon {
-  /** For questions. Only `apply` may change it. */
+  /** For questions. Only `apply` and `adopt` may change it. */
   readonly balloon: Omit<Balloon, 'plan' | 'commit' | 'discard'>;
-  /** Applies the next record of the replicated log; one at a time. `alsoWrite` goes into the same atomic write. */
-  readonly apply: (index: number, record: Record, alsoWrite?: readonly Write[]) => Promise<Applied>;
+  /**
+   * Applies the next record of the replicated log; one at a time. `alsoWrite` goes into the same atomic write. A comparison changes nothing;
+   * where it does not fit it is `diverged`, and so is every later call.
+   */
+  readonly apply: (
+    index: number,
+    record: Record | Comparison,
+    alsoWrite?: readonly Write[],
+  ) => Promise<Applied>;
+  /** Takes the next batch from a peer instead of a record. `hyper-mismatch` when the trees do not lead to what its entries hold. */
+  readonly adopt: (batch: ForeignBatch) => Promise<void>;
+  /** Ends the adopting of batches with the peer's table of requests, all of it durable. False when that is no table for this log. */
+  readonly endAdoption: (requestRows: Uint8Array) => Promise<boolean>;
+  /** Whether batches were adopted and the table of requests is still missing. */
+  readonly isAdopting: boolean;
+  /** Why this node must not serve any more: its digests are not those of its cluster. */
+  readonly divergence: QedError | undefined;
+  /** The table of requests that belongs to the present state. */
+  readonly requestRows: () => Uint8Array;
+  /** The batches that end at `from` and later, but before `to`. */
+  readonly batchEnds: (from: number, to: number, limit: number) => Promise<readonly BatchEnd[]>;
   /** The version that ends the batch of `version`: its snapshot is the first that covers it. */
   readonly batchEnd: (version: number) => Promise<number>;
   readonly close: () => Promise<void>;
@@ -55,17 +91,27 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
   for await (const [key, value] of store.range({ from: requestsFrom, to: requestsTo }))
     requests.load(key, value);
   let failure: unknown;
+  let isAdopting = store.get(ADOPTING_KEY) !== undefined;
+  let divergence = readDivergence(store.get(DIVERGED_KEY));
 
-  async function apply(index: number, record: Record, alsoWrite: readonly Write[] = []): Promise<Applied> {
-    if (failure !== undefined) {
-      throw new QedError(
-        'store-closed',
-        'an earlier write failed, so its outcome is unknown; open the log again',
-        {
-          cause: failure,
-        },
-      );
-    }
+  function checkWhole(): void {
+    if (divergence) throw divergence;
+    if (failure === undefined) return;
+    throw new QedError(
+      'store-closed',
+      'an earlier write failed, so its outcome is unknown; open the log again',
+      { cause: failure },
+    );
+  }
+
+  async function apply(
+    index: number,
+    record: Record | Comparison,
+    alsoWrite: readonly Write[] = [],
+  ): Promise<Applied> {
+    checkWhole();
+    assert(!isAdopting, 'a record is applied before the batches of a peer are all adopted');
+    if ('historyDigest' in record) return compare(index, record);
     const sorted = requests.sort(record.requests, balloon.size);
     const { snapshot: before } = balloon;
     if (before !== undefined && sorted.eventDigests.length === 0) {
@@ -87,9 +133,75 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     return { snapshot: plan.snapshot, outcomes: sorted.outcomes };
   }
 
-  async function write(writes: readonly Write[]): Promise<void> {
+  async function compare(index: number, theirs: Comparison): Promise<Applied> {
+    const { version } = theirs;
+    const own = version < balloon.size ? balloon.snapshotAt(version).snapshot : undefined;
+    const { snapshot } = balloon;
+    const isSame =
+      own !== undefined &&
+      equalBytes(own.historyDigest, theirs.historyDigest) &&
+      equalBytes(own.hyperDigest, theirs.hyperDigest);
+    if (isSame && snapshot) return { snapshot, outcomes: [] };
+    const text = describeDivergence(index, own, theirs);
+    divergence = diverged(text);
+    await write([{ type: 'put', key: DIVERGED_KEY, value: encodeUtf8(text) }], true);
+    throw divergence;
+  }
+
+  async function adopt({ index, entries }: ForeignBatch): Promise<void> {
+    checkWhole();
+    const isWhole = entries.length > 0 && entries.length % ENTRY_BYTES === 0;
+    const time = isWhole ? decodeEntry(entries.subarray(0, ENTRY_BYTES))?.time : undefined;
+    if (time === undefined) throw new QedError('proof-malformed', 'a batch of a peer that holds no entries');
+    const plan = balloon.plan({ index, time, eventDigests: digestsOf(entries) });
+    const { hyperDigest } = plan.snapshot;
+    if (!equalBytes(encodeEntries({ eventDigests: digestsOf(entries), time, hyperDigest }), entries)) {
+      balloon.discard();
+      throw new QedError(
+        'hyper-mismatch',
+        `the batch from version ${plan.versionFirst} on leads to the hyper digest ${encodeHex(hyperDigest)}, not to that in its entries`,
+      );
+    }
     try {
-      await store.write(writes, { durable: options.durable ?? true });
+      await write([...plan.writes, { type: 'put', key: ADOPTING_KEY, value: Uint8Array.of(1) }]);
+    } catch (error) {
+      balloon.discard();
+      throw error;
+    }
+    isAdopting = true;
+    balloon.commit(plan);
+    image?.follow(balloon.hyper);
+  }
+
+  async function endAdoption(requestRows: Uint8Array): Promise<boolean> {
+    checkWhole();
+    const rows = Requests.replacement(requestRows, balloon.size);
+    if (!rows) return false;
+    const writes: Write[] = [{ type: 'del', key: ADOPTING_KEY }];
+    for await (const [key] of store.range({ from: requestsFrom, to: requestsTo }))
+      writes.push({ type: 'del', key });
+    for (const { key, value } of rows) writes.push({ type: 'put', key, value });
+    await write(writes, true);
+    isAdopting = false;
+    requests.clear();
+    for (const { key, value } of rows) requests.load(key, value);
+    return true;
+  }
+
+  async function batchEnds(from: number, to: number, limit: number): Promise<readonly BatchEnd[]> {
+    const ends: BatchEnd[] = [];
+    for await (const [key, value] of store.range({ from: batchKey(from), to: batchKey(to), limit })) {
+      const [version, index] = [batchKeyVersion(key), batchIndex(value)];
+      if (version === undefined || index === undefined)
+        throw new QedError('store-corrupt', 'the stored log is damaged: the end of a batch cannot be read');
+      ends.push({ version, index });
+    }
+    return ends;
+  }
+
+  async function write(writes: readonly Write[], durable = options.durable ?? true): Promise<void> {
+    try {
+      await store.write(writes, { durable });
     } catch (error) {
       failure = error;
       throw error;
@@ -111,12 +223,54 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
   return {
     balloon,
     apply,
+    adopt,
+    endAdoption,
+    get isAdopting() {
+      return isAdopting;
+    },
+    get divergence() {
+      return divergence;
+    },
+    requestRows: () => requests.rows(),
+    batchEnds,
     batchEnd,
     async close() {
       await image?.close();
       await store.close();
     },
   };
+}
+
+// 'b' 'a' while batches of a peer are adopted; 'b' 'd' once the digests differed: the text that says so.
+const ADOPTING_KEY = Uint8Array.of(0x62, 0x61);
+const DIVERGED_KEY = Uint8Array.of(0x62, 0x64);
+
+function readDivergence(text: Uint8Array | undefined): QedError | undefined {
+  return text && diverged(decodeUtf8(text) ?? 'an unreadable mark');
+}
+
+function diverged(text: string): QedError {
+  return new QedError('diverged', `this node computed other digests than its cluster: ${text}`, {
+    hint: 'Keep a copy of the data for an inquiry, then wipe this node and let it join anew.',
+  });
+}
+
+function describeDivergence(
+  index: number,
+  own: Pick<Snapshot, 'historyDigest' | 'hyperDigest'> | undefined,
+  { version, historyDigest, hyperDigest }: Comparison,
+): string {
+  const show = (history: Uint8Array, hyper: Uint8Array): string =>
+    `${encodeHex(history)}, ${encodeHex(hyper)}`;
+  const ours = own ? show(own.historyDigest, own.hyperDigest) : 'nothing';
+  return `record ${index} compares version ${version}; here ${ours}; there ${show(historyDigest, hyperDigest)}`;
+}
+
+function digestsOf(entries: Uint8Array): Uint8Array {
+  const digests = new Uint8Array((entries.length / ENTRY_BYTES) * DIGEST_BYTES);
+  for (let at = 0; at < entries.length; at += ENTRY_BYTES)
+    digests.set(entries.subarray(at, at + DIGEST_BYTES), (at / ENTRY_BYTES) * DIGEST_BYTES);
+  return digests;
 }
 
 /** Opens both trees. When the image does not lead to the right digest it is set aside, and the entries alone have to. */
