@@ -2,13 +2,17 @@
 import { type Argv } from 'yargs';
 import { addClient } from './client.ts';
 import { addGenerate } from './generate.ts';
+import { addNotifierstore } from './notifierstore.ts';
 import { addStart } from './start.ts';
+import { addStore } from './store.ts';
 import { addVersion } from './version.ts';
 import { addWorkload } from './workload.ts';
 
 export const commands: readonly ((main: Argv) => Argv)[] = [
   addStart,
   addClient,
+  addNotifierstore,
+  addStore,
   addGenerate,
   addVersion,
   addWorkload,

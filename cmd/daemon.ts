@@ -1,7 +1,10 @@
-// What commands that run until they are stopped have in common: where they log to, and how they are told to stop.
+// What commands that run until they are stopped have in common: where they log to, where they listen, and how they are told to stop.
+import { readFileSync } from 'node:fs';
 import pino, { type Logger } from 'pino';
 import pretty from 'pino-pretty';
+import { parseVkey, type Verifier } from '../src/crypto/vkey.ts';
 import { QedError } from '../src/errors.ts';
+import { isLoopback, parseAddress, type Wanted } from '../src/server/listen.ts';
 import { EXIT_FAILED } from './exit.ts';
 
 export const LEVELS = ['error', 'warn', 'info', 'debug'] as const;
@@ -32,4 +35,29 @@ export function untilStopped(): Promise<void> {
       });
     }
   });
+}
+
+/** The address of a flag, or its usual port on this machine alone; with `isPortFree`, any other port does as well where nobody named one. */
+export function readWanted(
+  flag: string,
+  text: string | undefined,
+  port: number,
+  { isPortFree = false, isGuarded = true } = {},
+): Wanted {
+  const address = text === undefined ? { host: '127.0.0.1', port } : parseAddress(text, flag);
+  if (isGuarded || isLoopback(address))
+    return { address, flag, isPortFree: isPortFree && text === undefined };
+  throw new QedError('option-malformed', `${flag}: without an API key it listens for its own machine only`, {
+    hint: 'Name a key with --api-key, or say --insecure if everybody who reaches this address may write.',
+  });
+}
+
+/** A vkey, or a file that holds one. */
+export function readVkey(given: string): Verifier {
+  try {
+    return parseVkey(/^[^+\s]+\+[0-9a-f]{8}\+/.test(given) ? given : readFileSync(given, 'utf8').trim());
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new QedError('option-malformed', `--vkey: ${why}`, { cause });
+  }
 }

@@ -1,0 +1,60 @@
+// A snapshot store as a process: the ledger, its API, and its metrics on a port of their own.
+import { type FastifyBaseLogger } from 'fastify';
+import { collectDefaultMetrics, type Registry } from 'prom-client';
+import { type Access } from '../../src/server/auth.ts';
+import { createApp, type App, type AppOptions } from '../../src/server/http.ts';
+import { formatAddress, listen, type Wanted } from '../../src/server/listen.ts';
+import { buildStoreApi, createStoreMetrics } from './api.ts';
+import { openLedger, type Ledger, type LedgerOptions } from './ledger.ts';
+
+export interface ServeOptions extends LedgerOptions {
+  readonly http: Wanted;
+  readonly metrics: Wanted;
+  readonly access: () => Access;
+  readonly logger: FastifyBaseLogger;
+  readonly software: string;
+}
+
+export interface ServedStore {
+  readonly ledger: Ledger;
+  readonly httpAddr: string;
+  readonly metricsAddr: string;
+  readonly close: () => Promise<void>;
+}
+
+export async function serveStore(options: ServeOptions): Promise<ServedStore> {
+  const ledger = await openLedger(options);
+  const apps: App[] = [];
+  async function close(): Promise<void> {
+    await Promise.all(apps.map((app) => app.close()));
+    await ledger.close();
+  }
+  try {
+    const metrics = createStoreMetrics(ledger);
+    collectDefaultMetrics({ register: metrics.registry });
+    const api = await buildStoreApi({ ...options, ledger }, metrics);
+    apps.push(api);
+    const httpAddr = formatAddress(await listen(api, options.http));
+    const figures = await buildFigures({ ...options, metrics }, metrics.registry);
+    apps.push(figures);
+    const metricsAddr = formatAddress(await listen(figures, options.metrics));
+    return { ledger, httpAddr, metricsAddr, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** GET /metrics and /healthcheck, and nothing else: for stores and agents. */
+export async function buildFigures(options: AppOptions, registry: Registry): Promise<App> {
+  const app = await createApp(options);
+  const config = { scope: 'anyone' } as const;
+  app.get('/metrics', { config }, async (_request, reply) =>
+    reply
+      .header('content-type', registry.contentType)
+      .header('cache-control', 'no-store')
+      .send(await registry.metrics()),
+  );
+  app.get('/healthcheck', { config }, (_request, reply) => reply.send({ status: 'ready' }));
+  return app;
+}
