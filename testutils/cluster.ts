@@ -81,6 +81,7 @@ export async function startNode(
       throw new Error('no peer has it');
     },
     async serve(path, signal) {
+      if (!path.startsWith('state/')) return undefined;
       const record = await node.log?.recordBy(Number(path.split('/')[1]), signal);
       if (record === undefined || node.appliedIndex < record) return undefined;
       const { records, appliedIndex } = node;

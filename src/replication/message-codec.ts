@@ -12,6 +12,7 @@ import { QedError } from '../errors.ts';
 import { checkMembership, type Membership } from '../raft/membership.ts';
 import {
   isLocal,
+  message,
   noBytes,
   type Entry,
   type EntryType,
@@ -100,7 +101,7 @@ function readMessage(reader: Reader): Message {
   reader.end();
   const places = { term, logTerm, index, commit, vote };
   const reject = (flags & REJECT) !== 0;
-  return { type, from, to, ...places, context, entries, snapshot, reject, rejectHint, responses: [] };
+  return message({ type, from, to, ...places, context, entries, snapshot, reject, rejectHint });
 }
 
 function readEntries(reader: Reader): readonly Entry[] {
@@ -146,6 +147,10 @@ function readSnapshot(reader: Reader): RaftSnapshot {
   if (autoLeave > 1 || index === 0) throw reader.malformed;
   const [voters = [], votersOutgoing = [], learners = [], learnersNext = []] = lists;
   const membership = { voters, votersOutgoing, learners, learnersNext, autoLeave: autoLeave === 1 };
+  const isAscending = idLists(membership).every((ids) =>
+    ids.every((id, at) => at === 0 || id > ids[at - 1]!),
+  );
+  if (!isAscending || idLists(membership).some((ids) => ids[0] === 0)) throw reader.malformed;
   return { index, term, membership: checkMembership(membership), data: reader.bytes() };
 }
 

@@ -162,7 +162,7 @@ export async function openPeerServer(options: PeerServerOptions): Promise<PeerSe
   ): Promise<void> {
     answering.add(request.socket);
     response.once('close', () => answering.delete(request.socket));
-    const order: unknown = JSON.parse((await readBody(request, ORDER_BYTES_MAX)).toString('utf8'));
+    const order = parseJson(await readBody(request, ORDER_BYTES_MAX));
     const result = await options.onOrder(from, order, closing.signal);
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(result));
   }
@@ -212,6 +212,14 @@ async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buf
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+}
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString('utf8'));
+  } catch (cause) {
+    throw new QedError('bad-request', 'an order that is no JSON', { cause });
+  }
 }
 
 function sendError(response: ServerResponse, error: unknown): void {
