@@ -55,6 +55,7 @@ export async function startNode(
   node: TestNode,
   start: 'found' | Joined = 'found',
   more: Partial<ClusterLogOptions> = {},
+  applyAll: (log: ClusterLog) => Promise<void> = (log) => consume(node, log),
 ): Promise<ClusterLog> {
   const { nodeId, raftAddr, httpAddr, mgmtAddr } = recordOf(node);
   const log = await openClusterLog({
@@ -92,7 +93,7 @@ export async function startNode(
     ...more,
   });
   node.log = log;
-  void consume(node, log);
+  void applyAll(log);
   return log;
 }
 
