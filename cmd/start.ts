@@ -1,16 +1,16 @@
 // qed start: one node, from flags to a running server and back.
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { type Logger } from 'pino';
+import type { Logger } from 'pino';
 import { createSecureContext } from 'node:tls';
 import { type Argv } from 'yargs';
 import { QedError } from '../src/errors.ts';
 import { dialAddress } from '../src/gossip/address.ts';
 import { isGuessable, readApiKeys, singleKey, type Access } from '../src/server/auth.ts';
-import { type Tls } from '../src/server/http.ts';
+import type { Tls } from '../src/server/http.ts';
 import { isLoopback, parseAddress, type Wanted } from '../src/server/listen.ts';
-import { type NodeEvent } from '../src/server/node.ts';
-import { startServer, type Server, type ServerOptions } from '../src/server/server.ts';
+import type { NodeEvent } from '../src/server/node.ts';
+import type { Server, ServerOptions } from '../src/server/server.ts';
 import { createLogger, LEVELS, untilStopped } from './daemon.ts';
 import { withSettings } from './settings.ts';
 import { software } from './version.ts';
@@ -99,6 +99,8 @@ async function runServer(flags: Flags): Promise<void> {
   let access = readAccess(flags, logger);
   const listeners = readListeners(flags, access);
   const tls = readTls(flags);
+  // Loaded here: no other command should wait for a server's libraries.
+  const { startServer } = await import('../src/server/server.ts');
   const server = await startServer({
     path: flags.path,
     raftPath: flags.raftpath,

@@ -1,5 +1,5 @@
 // Addresses: how people write them, and what happens when a port is taken.
-import { type FastifyInstance } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { QedError } from '../errors.ts';
 
 export interface Address {
