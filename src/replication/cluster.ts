@@ -17,8 +17,10 @@ import { nodeDisk, type Disk } from './disk.ts';
 import { createCredentials } from './identity-tls.ts';
 import { createMemberOrders, type JoinRequest, type MemberOrders } from './member-orders.ts';
 import {
+  checkJoined,
   checkNode,
   emptyTable,
+  formatJson,
   formatMember,
   formatStanding,
   memberByKey,
@@ -110,8 +112,9 @@ export interface ClusterLog extends ReplicatedLog {
   setFault(nodeId: string, fault: Fault): void;
 }
 
-export const TICK_MS = 100;
-const ELECTION_TICKS = 10;
+export const TICK_MS = 50;
+/** Between 0.65 and 1.25 s without news until an election: a new leader is there within 1.5 s, and a busy one is not deposed for a pause. */
+const ELECTION_TICKS = 13;
 const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 const WAITING_RECORDS_MAX = 65_536;
 const COMMITTED_BYTES = 8 * 1024 * 1024;
@@ -231,7 +234,8 @@ async function foundCluster(wal: Wal, self: NodeRecord): Promise<Standing> {
   return standing;
 }
 
-async function enterCluster(wal: Wal, { id, members }: Joined): Promise<Standing> {
+async function enterCluster(wal: Wal, joined: Joined): Promise<Standing> {
+  const { id, members } = checkJoined(JSON.parse(formatJson(joined)));
   const standing = { ...blank, id, seeds: members };
   await wal.append([], undefined, formatStanding(standing));
   return standing;

@@ -166,7 +166,11 @@ export interface Joined {
 
 /** JSON with all bytes as hex. */
 export function formatJson(value: unknown): string {
-  return JSON.stringify(value, (_, part: unknown) => (part instanceof Uint8Array ? encodeHex(part) : part));
+  // A Buffer has turned itself into something else by the time that it is handed over here, so it is looked up where it came from.
+  return JSON.stringify(value, function (this: unknown, name: string, part: unknown) {
+    const before: unknown = typeof this === 'object' && this !== null ? Reflect.get(this, name) : undefined;
+    return before instanceof Uint8Array ? encodeHex(before) : part;
+  });
 }
 
 export function formatMember(record: MemberRecord): Uint8Array {
