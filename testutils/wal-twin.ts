@@ -5,9 +5,14 @@ import { type HardState, type Position } from '../src/replication/segment.ts';
 import { type Random } from './random.ts';
 
 export type WalChange =
-  | { readonly kind: 'append'; readonly records: readonly WalRecord[]; readonly hardState?: HardState }
+  | {
+      readonly kind: 'append';
+      readonly records: readonly WalRecord[];
+      readonly hardState?: HardState;
+      readonly note?: Uint8Array;
+    }
   | { readonly kind: 'compact'; readonly index: number }
-  | { readonly kind: 'reset'; readonly position: Position };
+  | { readonly kind: 'reset'; readonly position: Position; readonly note?: Uint8Array };
 
 export interface WalTwin {
   /** Behind the last reset; nothing is ever dropped here. */
@@ -15,6 +20,7 @@ export interface WalTwin {
   readonly records: readonly WalRecord[];
   readonly compacted: number;
   readonly hardState: HardState;
+  readonly note: Uint8Array | undefined;
 }
 
 export const emptyTwin: WalTwin = {
@@ -22,6 +28,7 @@ export const emptyTwin: WalTwin = {
   records: [],
   compacted: 0,
   hardState: { term: 0, vote: 0, commit: 0 },
+  note: undefined,
 };
 
 export function lastOf({ start, records }: WalTwin): Position {
@@ -32,17 +39,22 @@ export function lastOf({ start, records }: WalTwin): Position {
 export function changeTwin(twin: WalTwin, change: WalChange): WalTwin {
   if (change.kind === 'compact') return { ...twin, compacted: Math.max(twin.compacted, change.index) };
   if (change.kind === 'reset') {
-    const { position } = change;
-    return { ...twin, start: position, records: [], compacted: position.index };
+    const { position, note = twin.note } = change;
+    return { ...twin, start: position, records: [], compacted: position.index, note };
   }
   const first = change.records[0]?.index ?? Infinity;
   const records = [...twin.records.filter((record) => record.index < first), ...change.records];
-  return { ...twin, records, hardState: change.hardState ?? twin.hardState };
+  return {
+    ...twin,
+    records,
+    hardState: change.hardState ?? twin.hardState,
+    note: change.note ?? twin.note,
+  };
 }
 
 export function applyChange(wal: Wal, change: WalChange): Promise<void> {
-  if (change.kind === 'append') return wal.append(change.records, change.hardState);
-  return change.kind === 'compact' ? wal.compact(change.index) : wal.reset(change.position);
+  if (change.kind === 'append') return wal.append(change.records, change.hardState, change.note);
+  return change.kind === 'compact' ? wal.compact(change.index) : wal.reset(change.position, change.note);
 }
 
 /** How the log differs from the twin, or undefined. The log may still hold what was compacted, and nothing else that the twin has not. */
@@ -52,6 +64,7 @@ export function difference(wal: Wal, twin: WalTwin): string | undefined {
   if (show(wal.last) !== show(last)) return `ends at ${show(wal.last)}, not ${show(last)}`;
   if (show(wal.hardState) !== show(twin.hardState))
     return `hard state ${show(wal.hardState)}, not ${show(twin.hardState)}`;
+  if (String(wal.note) !== String(twin.note)) return `notes ${String(wal.note)}, not ${String(twin.note)}`;
   if (wal.firstIndex <= twin.start.index) return `begins at ${wal.firstIndex}, before the reset`;
   if (wal.firstIndex > twin.compacted + 1)
     return `begins at ${wal.firstIndex}, compacted was ${twin.compacted}`;
@@ -84,7 +97,7 @@ export function nextChange(twin: WalTwin, random: Random): WalChange {
   const dice = random.below(20);
   if (dice === 0) {
     const position = { index: last.index + random.below(3), term: last.term };
-    return { kind: 'reset', position };
+    return { kind: 'reset', position, ...(random.chance(0.5) ? { note: random.bytes(9) } : {}) };
   }
   const compactTo = Math.min(hardState.commit, last.index);
   if (dice <= 4 && compactTo > twin.compacted)
@@ -105,5 +118,6 @@ export function nextChange(twin: WalTwin, random: Random): WalChange {
     kind: 'append',
     records,
     hardState: { term: Math.max(term, hardState.term), vote, commit: Math.min(commit, end) },
+    ...(random.chance(0.2) ? { note: random.bytes(random.below(30)) } : {}),
   };
 }
