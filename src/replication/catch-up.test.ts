@@ -10,10 +10,18 @@ import { QedError } from '../errors.ts';
 import { openDurableBalloon, type DurableBalloon } from '../storage/durable-balloon.ts';
 import { memoryDisk, openMemoryStore, type MemoryDisk } from '../storage/memory.ts';
 import { catchUp, createCatchUpAnswers } from './catch-up.ts';
+import { compareDigests } from './compare.ts';
 import { type Peer } from './transport.ts';
 
 const signer = createLogSigner('example.org/log', privateKeyFromSeed(new Uint8Array(32).fill(1)));
 const stranger = createLogSigner('example.org/log', privateKeyFromSeed(new Uint8Array(32).fill(2)));
+
+const blankMember = {
+  id: 1,
+  nodeKey: new Uint8Array(32),
+  ...{ raftAddr: '', httpAddr: '', mgmtAddr: '' },
+  ...{ isLeader: false, roundTripMs: undefined, matchIndex: undefined },
+};
 
 function open(disk: MemoryDisk = memoryDisk()): Promise<DurableBalloon> {
   return openDurableBalloon({ store: openMemoryStore(disk), hash: nativeHash, durable: false });
@@ -257,5 +265,43 @@ describe('comparing digests through the log', () => {
     expect(durable.divergence?.message).toContain(encodeHex(snapshot.hyperDigest));
     await expect(durable.apply(104, records[1]!.record)).rejects.toMatchObject({ code: 'diverged' });
     await expect(peerOf(durable).fetch('head/1')).rejects.toMatchObject({ code: 'diverged' });
+  });
+
+  it('finds the odd one out, also when it is the leader itself', async () => {
+    const records = randomRecords(seededRandom(5), 10, 4);
+    const replicas = await Promise.all([0, 1, 2].map(() => open()));
+    const [odd, ...rest] = replicas as [DurableBalloon, DurableBalloon, DurableBalloon];
+    for (const durable of rest) await apply(durable, records);
+    const other = { time: 1000, requests: [{ key: undefined, eventDigests: new Uint8Array(32).fill(1) }] };
+    await odd.apply(1, other);
+    await apply(odd, records);
+    // As much as the others have, but something else.
+    for (const durable of rest) await durable.apply(1000, other);
+
+    function logOf(others: readonly DurableBalloon[]) {
+      const done: string[] = [];
+      const members = ['self', 'b', 'c'].map((nodeId) => ({ nodeId, isVoter: true }));
+      const log = {
+        append: (payload: Uint8Array) => Promise.resolve(done.push(encodeHex(payload))),
+        peers: () => others.map((durable, at) => peerOf(durable, { nodeId: members[at + 1]!.nodeId })),
+        members: () => members.map((member) => ({ ...member, ...blankMember })),
+        transferLeadership: () => Promise.resolve(void done.push('transfer')),
+      };
+      return { log, done };
+    }
+
+    const asHonest = logOf([odd, rest[1]]);
+    await compareDigests({ log: asHonest.log, durable: rest[0] });
+    expect(asHonest.done).toEqual([encodeHex(encodeComparison(rest[0].balloon.snapshot!))]);
+    // One answer of two is no majority: who is alone with it cannot know, and asks through the log.
+    const asAlone = logOf([rest[0]]);
+    await compareDigests({ log: asAlone.log, durable: odd });
+    expect(asAlone.done).toHaveLength(1);
+    const asOdd = logOf(rest);
+    await expect(compareDigests({ log: asOdd.log, durable: odd })).rejects.toMatchObject({
+      code: 'diverged',
+    });
+    expect(asOdd.done).toEqual(['transfer']);
+    expect(odd.divergence?.code).toBe('diverged');
   });
 });

@@ -9,6 +9,7 @@
 //   ends/<from>/<to>      the batches that end in versions from … to - 1, a number of them: u64 version ‖ u64 index each
 //   entries/<from>/<to>   the entries of versions from … to - 1, 72 bytes each
 //   proof/<start>/<end>   the consistency proof between two sizes: 32 bytes each
+//   digests/<version>     history digest ‖ hyper digest after that version, for compare.ts
 import {
   readU64,
   U64_BYTES,
@@ -68,6 +69,7 @@ export function createCatchUpAnswers(
     if (durable.divergence) throw durable.divergence;
     if (durable.isAdopting) throw new QedError('busy', 'this node is catching up itself');
     if (what === 'head' && rest.length === 1) return answerHead(options, from);
+    if (what === 'digests' && rest.length === 1) return digestsAt(balloon, from);
     if (to < from || to > balloon.size || rest.length !== 2) return undefined;
     if (what === 'ends') return encodeEnds(await durable.batchEnds(from, to, ENDS_MAX));
     if (what === 'entries' && to - from <= ENTRIES_MAX)
@@ -86,6 +88,12 @@ async function answerHead({ durable, sign, reach }: AnswersOptions, index: numbe
   const length = new Uint8Array(LENGTH_BYTES);
   new DataView(length.buffer).setUint32(0, json.length);
   return concat(length, json, durable.requestRows());
+}
+
+function digestsAt(balloon: DurableBalloon['balloon'], version: number): Uint8Array | undefined {
+  if (version >= balloon.size) return undefined;
+  const { historyDigest, hyperDigest } = balloon.snapshotAt(version).snapshot;
+  return concat(historyDigest, hyperDigest);
 }
 
 function encodeEnds(ends: readonly BatchEnd[]): Uint8Array {
