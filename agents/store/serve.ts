@@ -1,9 +1,10 @@
 // A snapshot store as a process: the ledger, its API, and its metrics on a port of their own.
 import { type FastifyBaseLogger } from 'fastify';
-import { collectDefaultMetrics, type Registry } from 'prom-client';
+import { collectDefaultMetrics } from 'prom-client';
 import { type Access } from '../../src/server/auth.ts';
-import { createApp, type App, type AppOptions } from '../../src/server/http.ts';
+import { type App } from '../../src/server/http.ts';
 import { formatAddress, listen, type Wanted } from '../../src/server/listen.ts';
+import { buildFigures } from '../figures.ts';
 import { buildStoreApi, createStoreMetrics } from './api.ts';
 import { openLedger, type Ledger, type LedgerOptions } from './ledger.ts';
 
@@ -43,18 +44,4 @@ export async function serveStore(options: ServeOptions): Promise<ServedStore> {
     await close();
     throw error;
   }
-}
-
-/** GET /metrics and /healthcheck, and nothing else: for stores and agents. */
-export async function buildFigures(options: AppOptions, registry: Registry): Promise<App> {
-  const app = await createApp(options);
-  const config = { scope: 'anyone' } as const;
-  app.get('/metrics', { config }, async (_request, reply) =>
-    reply
-      .header('content-type', registry.contentType)
-      .header('cache-control', 'no-store')
-      .send(await registry.metrics()),
-  );
-  app.get('/healthcheck', { config }, (_request, reply) => reply.send({ status: 'ready' }));
-  return app;
 }
