@@ -1,8 +1,10 @@
 // The commands of qed, a module each.
 import { type Argv } from 'yargs';
+import { addAgent } from './agent.ts';
 import { addClient } from './client.ts';
 import { addGenerate } from './generate.ts';
 import { addNotifierstore } from './notifierstore.ts';
+import { addSink } from './sink.ts';
 import { addStart } from './start.ts';
 import { addStore } from './store.ts';
 import { addVersion } from './version.ts';
@@ -11,8 +13,10 @@ import { addWorkload } from './workload.ts';
 export const commands: readonly ((main: Argv) => Argv)[] = [
   addStart,
   addClient,
+  addAgent,
   addNotifierstore,
   addStore,
+  addSink,
   addGenerate,
   addVersion,
   addWorkload,

@@ -46,7 +46,7 @@ export async function openWsServer({ host, port, journal }: WsOptions): Promise<
     const fromText = url.searchParams.get('from');
     const from = fromText === null ? undefined : decodeDecimal(fromText);
     if (fromText !== null && from === undefined)
-      return socket.close(BAD_QUESTION, 'from is not a plain decimal');
+      { socket.close(BAD_QUESTION, 'from is not a plain decimal'); return; }
     const place = journal.queue.next - 1;
     if (from !== undefined) {
       for await (const { line } of journal.from(from)) {
@@ -54,8 +54,8 @@ export async function openWsServer({ host, port, journal }: WsOptions): Promise<
         await sendLine(socket, line);
       }
     }
-    if (url.searchParams.get('follow') !== '0') return follow(socket, place, from ?? 0, signal);
-    socket.close(NORMAL);
+    if (url.searchParams.get('follow') === '0') socket.close(NORMAL);
+    else await follow(socket, place, from ?? 0, signal);
   }
 
   async function follow(socket: WebSocket, after: number, from: number, signal: AbortSignal): Promise<void> {
