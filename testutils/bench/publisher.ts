@@ -53,13 +53,14 @@ await withTempDir(async (directory) => {
     'the publisher answers',
     () =>
       status().then(
-        () => true,
+        (text) => text.includes('"ws:'),
         () => false,
       ),
     60_000,
   );
   const from = performance.now();
   const socket = new WebSocket(`ws://127.0.0.1:${port}/?from=0`);
+  socket.on('error', (error) => console.error(error.message));
   socket.on('message', (data: Buffer) => lines.push(data.toString()));
   const seen = { file: 0, websocket: 0 };
   await until(
