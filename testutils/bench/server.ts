@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import autocannon from 'autocannon';
 import Fastify from 'fastify';
 import { describeMachine, describeMemory } from './machine.ts';
 
@@ -64,10 +65,10 @@ if (values.floor) {
   await serveFloor();
 } else {
   console.log(describeMachine());
-  console.log(`bare fastify, the same body parsed, 64 connections: ${await measureFloor()}`);
+  if (values.only === undefined) await compareWithFloor();
   for (const [name, { args, unit, asked }] of Object.entries(runs)) {
     if (values.only !== undefined && !name.includes(values.only)) continue;
-    await withServer(async (endpoint) => {
+    await withServer((endpoint) => {
       print(name, load(endpoint, [...args, '-d', values.seconds]), unit, asked);
     });
   }
@@ -77,7 +78,7 @@ if (values.floor) {
 /** Reads and adds together; the server's memory is shown as it goes. */
 async function runMixed(): Promise<void> {
   const seconds = Number(values['mixed-seconds']);
-  await withServer(async (endpoint, server) => {
+  await withServer((endpoint, server) => {
     console.log(`mixed, ${seconds} s`);
     for (let part = 0; part < 4; part++) {
       const figures = load(endpoint, ['--kind', 'mixed', '-c', '16', '-d', String(seconds / 4)]);
@@ -106,7 +107,7 @@ function print(name: string, figures: Figures, unit: 'events' | 'requests', aske
   );
 }
 
-async function withServer(work: (endpoint: string, server: ChildProcess) => Promise<void>): Promise<void> {
+async function withServer(work: (endpoint: string, server: ChildProcess) => void): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'qed-bench-'));
   const anyPort = [
     '--http-addr',
@@ -118,11 +119,16 @@ async function withServer(work: (endpoint: string, server: ChildProcess) => Prom
   ];
   const server = spawn(process.execPath, [QED, 'start', '--path', directory, ...anyPort, '-l', 'error']);
   try {
-    await work(await said(server, /^\s+api\s+(http:\S+)/m), server);
+    work(await said(server, /^\s+api\s+(http:\S+)/m), server);
   } finally {
     await stopped(server);
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+function startQed(directory: string): ChildProcess {
+  const anyPort = ['http', 'mgmt', 'metrics'].flatMap((name) => [`--${name}-addr`, '127.0.0.1:0']);
+  return spawn(process.execPath, [QED, 'start', '--path', directory, ...anyPort, '-l', 'error']);
 }
 
 /** The floor: parses a JSON body of one event and answers with a few bytes. */
@@ -132,23 +138,46 @@ async function serveFloor(): Promise<void> {
   console.log(`api ${await app.listen({ port: 0, host: '127.0.0.1' })}`);
 }
 
-async function measureFloor(): Promise<string> {
-  const server = spawn(process.execPath, [...process.execArgv, process.argv[1]!, '--floor']);
+/** Single adds of different events, against the bare server that parses the same bodies, in turns: the machine's moods hit both. */
+async function compareWithFloor(): Promise<void> {
+  const floor = spawn(process.execPath, [...process.execArgv, process.argv[1]!, '--floor']);
+  const directory = mkdtempSync(join(tmpdir(), 'qed-bench-'));
+  const server = startQed(directory);
   try {
-    const endpoint = await said(server, /^api (http:\S+)/m);
-    const { default: autocannon } = await import('autocannon');
-    const result = await autocannon({
-      url: `${endpoint}/events`,
-      method: 'POST',
-      connections: 64,
-      duration: Number(values.seconds),
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ event: 'x'.repeat(100) }),
-    });
-    return `${Math.round(result.requests.average).toLocaleString('en')} requests/s`;
+    const bare = await said(floor, /^api (http:\S+)/m);
+    const qed = await said(server, /^\s+api\s+(http:\S+)/m);
+    const rates: [number, number][] = [];
+    for (let turn = 0; turn < 3; turn++) rates.push([await fire(bare), await fire(qed)]);
+    const [bareRate, qedRate] = [median(rates.map(([rate]) => rate)), median(rates.map(([, rate]) => rate))];
+    const ratio = median(rates.map(([rate, ours]) => ours / rate));
+    console.log(
+      `single adds, 64 connections, against bare fastify, 3 turns each: ${qedRate.toLocaleString('en')} and ` +
+        `${bareRate.toLocaleString('en')} requests/s, ratio ${ratio.toFixed(2)} (at least 0.4)`,
+    );
   } finally {
-    await stopped(server);
+    await Promise.all([stopped(floor), stopped(server)]);
+    rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** Requests a second that a server answers to POST /events. */
+async function fire(endpoint: string): Promise<number> {
+  const result = await autocannon({
+    url: `${endpoint}/events`,
+    method: 'POST',
+    connections: 64,
+    duration: Number(values.seconds),
+    headers: { 'content-type': 'application/json' },
+    idReplacement: true,
+    body: JSON.stringify({ event: `[<id>]${'x'.repeat(70)}` }),
+  });
+  if (result.non2xx > 0 || result.errors > 0)
+    throw new Error(`${result.non2xx + result.errors} requests failed`);
+  return Math.round(result.requests.average);
+}
+
+function median(numbers: readonly number[]): number {
+  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
 }
 
 function said(child: ChildProcess, pattern: RegExp): Promise<string> {
