@@ -164,8 +164,10 @@ export function keepMembers(options: MembersOptions): Members {
   async function discover(): Promise<void> {
     if (options.discover === undefined || isDiscovering || discoverAt > now()) return;
     isDiscovering = true;
-    for (const address of await options.discover()) aim(address, true);
-    discoverAt = now() + pace.discover * (0.5 + jitter() / 2);
+    const found = await options.discover();
+    for (const address of found) aim(address, true);
+    // Until somebody answers, soon again; later only to learn of changes.
+    discoverAt = now() + pace.discover * (found.length > 0 ? 0.5 + jitter() / 2 : 0.1);
     isDiscovering = false;
   }
 
