@@ -28,6 +28,7 @@ export interface Libp2pOptions {
 
 const CONNECTIONS_MAX = 256;
 const DIAL_MS = 5_000;
+const HEARTBEAT_MS = 300;
 
 const results: Readonly<Record<Verdict, TopicValidatorResult>> = {
   accept: TopicValidatorResult.Accept,
@@ -71,6 +72,10 @@ export async function openLibp2pGossip(options: Libp2pOptions): Promise<Gossip> 
       pubsub: gossipsub({
         allowPublishToZeroTopicPeers: true,
         fallbackToFloodsub: false,
+        // Whoever comes is in the mesh within a third of a second; messages can be asked for again for five seconds, as usual.
+        heartbeatInterval: HEARTBEAT_MS,
+        mcacheLength: 16,
+        mcacheGossip: 10,
         // Of all that neighbours send at once; the limit of one message is the inbox's.
         maxInboundDataLength: 16 * MESSAGE_BYTES_MAX,
         // Many agents of one address are usual here, not an attack.
