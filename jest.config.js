@@ -7,5 +7,6 @@ export default {
   transform: {
     '^.+\\.ts$': ['@swc/jest', { jsc: { target: 'es2022', parser: { syntax: 'typescript' } } }],
   },
+  maxWorkers: '100%',
   testTimeout: 30_000,
 };
