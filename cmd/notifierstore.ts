@@ -1,7 +1,5 @@
 // qed notifierstore: the demo store for snapshots and alerts, in memory.
 import { type Argv } from 'yargs';
-import { serveStore } from '../agents/store/serve.ts';
-import { openMemoryStore } from '../src/storage/memory.ts';
 import { createLogger, LEVELS, readVkey, readWanted, untilStopped } from './daemon.ts';
 import { withSettings } from './settings.ts';
 import { software } from './version.ts';
@@ -31,6 +29,9 @@ export function addNotifierstore(main: Argv): Argv {
     'Run a demo store for snapshots and alerts, in memory',
     build,
     async (flags) => {
+      // Loaded here: no other command needs a server.
+      const { serveStore } = await import('../agents/store/serve.ts');
+      const { openMemoryStore } = await import('../src/storage/memory.ts');
       const trust = flags.vkey === undefined ? undefined : { log: readVkey(flags.vkey) };
       const store = await serveStore({
         store: openMemoryStore(),

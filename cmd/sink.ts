@@ -1,6 +1,5 @@
 // qed sink check: verifies all that a sink of a publisher holds.
 import { type Argv } from 'yargs';
-import { checkSink } from '../agents/publisher/check.ts';
 import { parseSinkName } from '../agents/publisher/sink.ts';
 import { readVkey } from './daemon.ts';
 import { withSettings } from './settings.ts';
@@ -38,6 +37,7 @@ async function check({
   readonly sink?: string | undefined;
   readonly vkey: string;
 }): Promise<void> {
+  const { checkSink } = await import('../agents/publisher/check.ts');
   const trust = { log: readVkey(vkey) };
   const { snapshots, versions, first, last, late } = await checkSink(parseSinkName(sink ?? ''), trust);
   console.log(

@@ -2,12 +2,8 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Argv } from 'yargs';
-import { openLedger } from '../agents/store/ledger.ts';
-import { serveStore } from '../agents/store/serve.ts';
-import { verifyLedger } from '../agents/store/verify.ts';
 import { QedError } from '../src/errors.ts';
 import { singleKey } from '../src/server/auth.ts';
-import { openLevelStore } from '../src/storage/level.ts';
 import { createLogger, LEVELS, readVkey, readWanted, untilStopped } from './daemon.ts';
 import { EXIT_FAILED } from './exit.ts';
 import { withSettings } from './settings.ts';
@@ -59,6 +55,9 @@ export function addStore(main: Argv): Argv {
 async function serve(flags: ServeFlags): Promise<void> {
   // The API key is not for everybody who lists processes.
   process.title = 'qed store';
+  // Loaded here, as below: no other command needs them.
+  const { serveStore } = await import('../agents/store/serve.ts');
+  const { openLevelStore } = await import('../src/storage/level.ts');
   const key = flags['api-key'];
   const isGuarded = key !== undefined || flags.insecure === true;
   const store = await serveStore({
@@ -77,6 +76,9 @@ async function serve(flags: ServeFlags): Promise<void> {
 
 async function verify({ path, vkey }: { readonly path: string; readonly vkey: string }): Promise<void> {
   if (!existsSync(path)) throw new QedError('option-malformed', `--path: there is no store at ${path}`);
+  const { openLedger } = await import('../agents/store/ledger.ts');
+  const { verifyLedger } = await import('../agents/store/verify.ts');
+  const { openLevelStore } = await import('../src/storage/level.ts');
   const trust = { log: readVkey(vkey) };
   const ledger = await openLedger({ store: await openLevelStore(path), trust });
   try {

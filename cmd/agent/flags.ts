@@ -1,6 +1,6 @@
 // The flags that all agents have, and what they mean. --alertsUrls stands before or after the name of the agent.
 import { type InferredOptionTypes } from 'yargs';
-import { openAgent, type Agent, type AgentOptions } from '../../agents/agent.ts';
+import type { Agent, AgentOptions } from '../../agents/agent.ts';
 import { QedError } from '../../src/errors.ts';
 import { dialAddress } from '../../src/gossip/address.ts';
 import { createLogger, LEVELS, readVkey, readWanted, untilStopped } from '../daemon.ts';
@@ -75,6 +75,8 @@ export async function runAgent(
   const join = splitList(flags.join);
   for (const address of join) dialAddress(address, '--join');
   const state = flags.state;
+  // Loaded here: no other command needs what agents are made of.
+  const { openAgent } = await import('../../agents/agent.ts');
   const agent = await openAgent({
     role,
     name,

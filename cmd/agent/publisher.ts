@@ -1,6 +1,5 @@
 // qed agent publisher: delivers verified snapshots to stores, files, databases and WebSockets.
 import { type Argv } from 'yargs';
-import { startPublisher } from '../../agents/publisher/publisher.ts';
 import { parseSinkName } from '../../agents/publisher/sink.ts';
 import { withSettings } from '../settings.ts';
 import { agentOptions, endpointsOption, qedUrlsOption, readUrls, runAgent, splitList } from './flags.ts';
@@ -47,6 +46,7 @@ export function addPublisher(agent: Argv): Argv {
     'Deliver verified snapshots to stores and sinks',
     build,
     async (flags) => {
+      const { startPublisher } = await import('../../agents/publisher/publisher.ts');
       const sinks = splitList(flags.sink).map(parseSinkName);
       const endpoints = readUrls(flags.endpoints, '--endpoints');
       const qedUrls = readUrls(flags.qedUrls, '--qedUrls');

@@ -1,6 +1,5 @@
 // qed agent status: what agents say about themselves: what they have verified, how far they are, how far behind.
 import { type Argv } from 'yargs';
-import { nodeTransport } from '../../src/client/transport-node.ts';
 import { decodeUtf8 } from '../../src/crypto/encoding.ts';
 import { EXIT_FAILED } from '../exit.ts';
 import { withSettings } from '../settings.ts';
@@ -34,6 +33,7 @@ export function addStatus(agent: Argv): Argv {
     async (flags) => {
       const given = readUrls(flags.endpoint, '--endpoint');
       const urls = given.length > 0 ? given : readUrls(USUAL, '--endpoint');
+      const { nodeTransport } = await import('../../src/client/transport-node.ts');
       const { transport, close } = nodeTransport();
       let answered = 0;
       for (const url of urls) {
