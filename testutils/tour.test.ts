@@ -123,7 +123,10 @@ function startServer(
 
 function stop(child: ChildProcess | undefined): Promise<void> {
   return new Promise((resolve) => {
-    if (child === undefined || child.exitCode !== null) { resolve(); return; }
+    if (child === undefined || child.exitCode !== null) {
+      resolve();
+      return;
+    }
     child.on('exit', () => resolve());
     child.kill('SIGTERM');
   });

@@ -45,8 +45,10 @@ export async function openWsServer({ host, port, journal }: WsOptions): Promise<
   async function serve(socket: WebSocket, url: URL, signal: AbortSignal): Promise<void> {
     const fromText = url.searchParams.get('from');
     const from = fromText === null ? undefined : decodeDecimal(fromText);
-    if (fromText !== null && from === undefined)
-      { socket.close(BAD_QUESTION, 'from is not a plain decimal'); return; }
+    if (fromText !== null && from === undefined) {
+      socket.close(BAD_QUESTION, 'from is not a plain decimal');
+      return;
+    }
     const place = journal.queue.next - 1;
     if (from !== undefined) {
       for await (const { line } of journal.from(from)) {

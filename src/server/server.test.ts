@@ -158,7 +158,9 @@ it('counts what it does', () =>
     }
     expect(lines.find((line) => line.startsWith('qed_storage_bytes{part="log"}'))).toMatch(/ [1-9]\d*$/);
     const documented = Array.from(
-      readFileSync('docs/metrics.md', 'utf8').split('\n## Gossip\n')[0]!.matchAll(/^\| `(\w+)`/gm),
+      readFileSync('docs/metrics.md', 'utf8')
+        .split('\n## Gossip\n')[0]!
+        .matchAll(/^\| `(\w+)`/gm),
       ([, name]) => name,
     );
     const names = lines.filter((line) => line.startsWith('# TYPE qed_')).map((line) => line.split(' ')[2]);
