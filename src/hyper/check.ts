@@ -35,7 +35,14 @@ export function hashLeaf(hash: Hash, leaf: HyperLeaf): Uint8Array {
   block.set(LEAF_TAG);
   new DataView(block.buffer).setBigUint64(LEAF_TAG.length, BigInt(leaf.version));
   block.set(leaf.key, DIGEST_BYTES);
-  return hash.digest(block);
+  return hashBlock(hash, block);
+}
+
+/** One block through the batch hasher: several times faster than a general digest where it is native. */
+function hashBlock(hash: Hash, block: Uint8Array): Uint8Array {
+  const value = new Uint8Array(DIGEST_BYTES);
+  hash.blocks(block, value);
+  return value;
 }
 
 /** Is `key` in the map under `root`, first logged at `version`? */
@@ -77,7 +84,7 @@ function leadsTo(hash: Hash, key: Uint8Array, start: Uint8Array, path: HyperPath
     const right = keyBit(key, path.length - 1 - i) === 1;
     block.set(right ? sibling : value, 0);
     block.set(right ? value : sibling, DIGEST_BYTES);
-    value = hash.digest(block);
+    value = hashBlock(hash, block);
   }
   return equalBytes(value, root);
 }
