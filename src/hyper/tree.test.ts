@@ -121,8 +121,8 @@ describe('hyper tree', () => {
     tree.commit();
     tree.stage(joined([b, a]), 13);
     tree.commit();
-    expect(tree.find(unhex(a))).toBe(10);
-    expect(tree.find(unhex(b))).toBe(11);
+    expect(tree.prove(unhex(a)).version).toBe(10);
+    expect(tree.prove(unhex(b)).version).toBe(11);
     expect(tree.size).toBe(2);
   });
 

@@ -129,11 +129,6 @@ export class HyperTree {
     return { version: null, path, leaf: other };
   }
 
-  /** The first version of a key, or undefined. */
-  find(key: Uint8Array): number | undefined {
-    return this.prove(key).version ?? undefined;
-  }
-
   #takeStaged(): Staged {
     const staged = this.#staged;
     assert(staged !== undefined, 'no batch is staged in the hyper tree');

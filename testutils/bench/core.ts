@@ -178,6 +178,7 @@ async function benchReopen(directory: string, withImage: boolean): Promise<void>
   console.log(
     `    ${log.balloon.size.toLocaleString('en')} events in ${((performance.now() - begin) / 1000).toFixed(1)} s`,
   );
+  console.log(`    ${describeMemory()}`);
   await log.close();
   if (!withImage) renameSync(`${image}.kept`, image);
 }
