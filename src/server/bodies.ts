@@ -4,11 +4,11 @@
 // become another one would be logged as another event.
 import { hash as nodeHash } from 'node:crypto';
 import { isUtf8 } from 'node:buffer';
-import { type z } from 'zod';
 import { BATCH_EVENTS_MAX } from '../balloon/balloon.ts';
 import { encodeUtf8, isUnicode } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
+import { checkForm } from './form.ts';
 import { eventBody } from './schemas.ts';
 
 export const EVENT_BYTES_MAX = 1024 * 1024;
@@ -65,15 +65,6 @@ function isDeep(bytes: Uint8Array): boolean {
     if (depth > JSON_DEPTH_MAX) return true;
   }
   return false;
-}
-
-/** What the schema makes of the value, or `bad-request` with the place of the first mistake. */
-export function checkForm<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const where = issue && issue.path.length > 0 ? `"${issue.path.join('.')}"` : 'the body';
-  throw bad(`${where}: ${issue?.message ?? 'not of the documented form'}`);
 }
 
 /** One event as JSON: text or base64. */

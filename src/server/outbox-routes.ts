@@ -1,7 +1,7 @@
 // What was published, for those who may have missed some of it: agents, and anybody who wants the heads of the log in order.
 import { z } from 'zod';
 import { decodeDecimal } from '../crypto/encoding.ts';
-import { checkForm } from './bodies.ts';
+import { checkForm } from './form.ts';
 import { sendJson, type App } from './http.ts';
 import { type Node } from './node.ts';
 import { type Outbox } from './outbox.ts';

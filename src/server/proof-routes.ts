@@ -5,7 +5,8 @@ import { formatIncremental, formatMembershipProof } from '../balloon/proof.ts';
 import { decodeDecimal, decodeHex, decodeUtf8, encodeBase64, encodeHex } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
-import { base64Bytes, bytesOf, checkForm, checkMedia, digestOf, parseJson, textBytes } from './bodies.ts';
+import { base64Bytes, bytesOf, checkMedia, digestOf, parseJson, textBytes } from './bodies.ts';
+import { checkForm } from './form.ts';
 import { JSON_TYPE, sendJson, type App } from './http.ts';
 import { type Node } from './node.ts';
 import {

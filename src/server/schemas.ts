@@ -4,15 +4,22 @@ import { z } from 'zod';
 import { BATCH_EVENTS_MAX } from '../balloon/balloon.ts';
 import { errorTable } from '../errors.ts';
 
+const HEX_EXPECTED = 'expected 64 lower-case hex digits';
+const VERSION_EXPECTED = 'expected an integer from 0 to 2^53 - 1';
+const TEXT_EXPECTED = 'expected a text';
+
 const digest = z
-  .string()
-  .regex(/^[0-9a-f]{64}$/)
+  .string(HEX_EXPECTED)
+  .regex(/^[0-9a-f]{64}$/, HEX_EXPECTED)
   .describe('SHA-256, 64 lower-case hex digits')
   .meta({ examples: ['2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824'] });
-const version = z.int().min(0).describe('0-based position of an event in the log');
+const version = z
+  .int(VERSION_EXPECTED)
+  .min(0, VERSION_EXPECTED)
+  .describe('0-based position of an event in the log');
 const time = z.int().min(0).describe('milliseconds since 1970');
-const text = z.string().describe('the event as text; its UTF-8 bytes are the event');
-const base64 = z.string().describe('the event as bytes, in canonical base64 with padding');
+const text = z.string(TEXT_EXPECTED).describe('the event as text; its UTF-8 bytes are the event');
+const base64 = z.string(TEXT_EXPECTED).describe('the event as bytes, in canonical base64 with padding');
 
 /** An event in one of two forms, exactly one of them. */
 export const eventBody = z
