@@ -14,6 +14,7 @@ import { openHistory } from '../history/open.ts';
 import { consistencyProof, entryAt, inclusionProof, rootAt, type HistoryView } from '../history/view.ts';
 import { checkConsistency, checkInclusion } from '../history/check.ts';
 import { leafHash } from '../history/merkle.ts';
+import { type Tile } from '../history/tile.ts';
 import type { HyperTree } from '../hyper/tree.ts';
 import { type IncrementalProof, type MembershipProof, type Snapshot } from './proof.ts';
 import { checkMembership } from './verify.ts';
@@ -51,6 +52,8 @@ export class Balloon {
   readonly #hash: Hash;
   readonly #reader: HistoryReader;
   readonly #hyper: HyperTree;
+  /** Of the history tree, for proofs. */
+  readonly #upper = new Map<string, Tile>();
   #state: State;
   #planned: State | undefined;
 
@@ -101,7 +104,7 @@ export class Balloon {
 
   /** The history tree of the present state. */
   get view(): HistoryView {
-    return { hash: this.#hash, history: this.#state.history, reader: this.#reader };
+    return { hash: this.#hash, history: this.#state.history, reader: this.#reader, upper: this.#upper };
   }
 
   /** What a record leads to. Must be followed by `commit` or `discard` before the next plan. */

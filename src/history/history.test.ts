@@ -17,7 +17,7 @@ import { checkConsistency, checkInclusion } from './check.ts';
 import { bundleKey, type HistoryReader, type HistoryWrite, pieceKey, tileKey } from './layout.ts';
 import { leafHash } from './merkle.ts';
 import { openHistory } from './open.ts';
-import { type Tile, tileHashes, tilePeaks } from './tile.ts';
+import { emptyTile, type Tile, tileHashes, tilePeaks } from './tile.ts';
 import { consistencyProof, entryAt, entryRuns, type HistoryView, inclusionProof, rootAt } from './view.ts';
 
 const hash = nativeHash;
@@ -75,6 +75,7 @@ describe('roots and proofs', () => {
   it('around the first tile of level 2', () => {
     const grown = growLog(hash, [40_000, 25_535, 1, 1, 1, 300]);
     const latest = grown.at(-1)!;
+    const keeping = { ...latest, upper: new Map<string, Tile>() };
     for (const view of grown.slice(1, 5)) {
       const { size } = view.history;
       expect(hexOf(view.history.root)).toBe(hexOf(twin.mth(0n, BigInt(size))));
@@ -82,10 +83,25 @@ describe('roots and proofs', () => {
         if (at > size) continue;
         expectInclusion(view, at - 1, size);
         expectConsistency(view, at, size);
-        expectInclusion(latest, at - 1, size);
-        expectConsistency(latest, at, size);
+        for (const later of [latest, keeping]) {
+          expectInclusion(later, at - 1, size);
+          expectConsistency(later, at, size);
+        }
       }
     }
+    expect([...keeping.upper.keys()]).toEqual(['1/0']);
+  });
+
+  it('keeps upper tiles, a limited number of them', () => {
+    const view = growLog(hash, [40_000, 26_000]).at(-1)!;
+    const upper = new Map(Array.from({ length: 512 }, (_, tile) => [`1/${tile + 1}`, emptyTile()]));
+    expectInclusion({ ...view, upper }, 70, view.history.size);
+    expect(upper.size).toBe(512);
+    expect(upper.has('1/0')).toBe(true);
+    const reader = memoryValues();
+    expect(() => rootAt({ ...view, reader, upper: new Map() }, 32_768)).toThrow(
+      'hash tile 0 of level 1 is missing',
+    );
   });
 });
 

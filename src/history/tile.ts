@@ -89,6 +89,13 @@ export function storedTile(tile: Tile): Uint8Array {
   return value;
 }
 
+/** A full tile out of the form of the store, with all its rows. */
+export function openStoredTile(hash: Hash, stored: Uint8Array): Tile {
+  const tile = emptyTile();
+  for (let slot = 0; slot < TILE_WIDTH; slot++) pushHash(hash, tile, hashAt(stored, slot));
+  return tile;
+}
+
 /** A node of a full tile in the form of the store. */
 export function storedNode(hash: Hash, stored: Uint8Array, row: number, position: number): Uint8Array {
   const slot = keptRows.get(row);

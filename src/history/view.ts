@@ -17,13 +17,18 @@ import {
   TILE_WIDTH,
   tilePlace,
 } from './position.ts';
-import { STORED_TILE_BYTES, storedNode, tileNode } from './tile.ts';
+import { openStoredTile, STORED_TILE_BYTES, storedNode, type Tile, tileNode } from './tile.ts';
 
 export interface HistoryView {
   readonly hash: Hash;
   readonly history: History;
   readonly reader: HistoryReader;
+  /** Full tiles above level 0, kept by those who ask again and again. There is one for 65,536 entries, and none ever changes. */
+  readonly upper?: Map<string, Tile>;
 }
+
+/** With 16 KB each, they take 8 MB at most; enough to have all of them up to 33 million entries. */
+const UPPER_TILES_MAX = 512;
 
 /** A run of entries, 72 bytes each, that begins with version `first`. */
 export interface EntryRun {
@@ -102,13 +107,15 @@ export function bundleEntries({ history, reader }: HistoryView, bundle: number):
 type Nodes = (subtree: Subtree) => Uint8Array;
 
 /** Finds nodes of the tree. Remembers the last tile of each level, so that one question reads a tile once. */
-function nodesOf({ hash, history, reader }: HistoryView): Nodes {
+function nodesOf(view: HistoryView): Nodes {
+  const { hash, history, reader } = view;
   const last: ({ readonly tile: number; readonly stored: Uint8Array } | undefined)[] = [];
   return (subtree) => {
     const { level, tile, row, position } = tilePlace(subtree);
     const growing = history.edge[level];
     assert(growing !== undefined, `a node of level ${level} in a log of ${history.size} entries`);
     if (tile === edgeTile(history.size, level)) return tileNode(growing, row, position);
+    if (level > 0 && view.upper) return tileNode(upperTile(view, view.upper, level, tile), row, position);
     let known = last[level];
     if (known?.tile !== tile) {
       known = { tile, stored: readStored(reader, tileKey(level, tile), STORED_TILE_BYTES) };
@@ -116,6 +123,24 @@ function nodesOf({ hash, history, reader }: HistoryView): Nodes {
     }
     return storedNode(hash, known.stored, row, position);
   };
+}
+
+function upperTile(
+  { hash, reader }: HistoryView,
+  kept: Map<string, Tile>,
+  level: number,
+  tile: number,
+): Tile {
+  const name = `${level}/${tile}`;
+  const known = kept.get(name);
+  if (known) return known;
+  const read = openStoredTile(hash, readStored(reader, tileKey(level, tile), STORED_TILE_BYTES));
+  for (const oldest of kept.keys()) {
+    if (kept.size < UPPER_TILES_MAX) break;
+    kept.delete(oldest);
+  }
+  kept.set(name, read);
+  return read;
 }
 
 function spanHashes(view: HistoryView, spans: readonly Span[]): Uint8Array[] {
