@@ -134,16 +134,19 @@ describe('a cluster of three', () => {
     await stopAll(nodes);
   });
 
-  it('says who leads to whoever asks the wrong node, and reads its latest state anywhere', async () => {
+  it('takes records and shows its latest state on any node', async () => {
     const nodes = await startCluster(['a', 'b', 'c']);
     const leader = leaderOf(nodes)!;
-    for (const { log } of others(nodes, leader)) {
-      await until(() => log!.leader()?.nodeId === leader.nodeId);
-      const error = await log!.append(bytes('x')).catch((caught: unknown) => caught);
-      expect(error).toMatchObject({ code: 'not-leader' });
-      expect(String(error)).toContain(leader.nodeId);
-    }
-    const index = await leader.log!.append(bytes('x'));
+    const texts = Array.from({ length: 60 }, (_, at) => `r${at}`);
+    const indexes = await Promise.all(texts.map((text, at) => nodes[at % 3]!.log!.append(bytes(text))));
+    expect(new Set(indexes).size).toBe(60);
+    await until(() => nodes.every(({ records }) => records.length === 60));
+    const inOrder = texts
+      .map((text, at) => ({ text, index: indexes[at]! }))
+      .sort((a, b) => a.index - b.index)
+      .map(({ text }) => text);
+    for (const { records } of nodes) expect(records).toEqual(inOrder);
+    const index = await others(nodes, leader)[0]!.log!.append(bytes('x'));
     const reads = await Promise.all(nodes.map(({ log }) => log!.readIndex()));
     for (const read of reads) expect(read).toBeGreaterThanOrEqual(index);
     await until(() =>
@@ -153,7 +156,7 @@ describe('a cluster of three', () => {
   });
 
   it('commits nothing without a majority: the outcome stays unknown, reads wait', async () => {
-    const nodes = await startCluster(['a', 'b', 'c']);
+    const nodes = await startCluster(['a', 'b', 'c'], { patienceMs: 60 * TICK_MS });
     const leader = leaderOf(nodes)!;
     await leader.log!.append(bytes('before'));
     isolate(nodes, leader);
@@ -220,6 +223,94 @@ describe('a cluster of three', () => {
     await startNode(away!, 'found', more);
     await leader.log!.append(bytes('last'));
     await until(() => away!.records.at(-1) === 'last');
+    await stopAll(nodes);
+  });
+});
+
+describe('a record', () => {
+  it('waits through an election, on whatever node it comes in', async () => {
+    const nodes = await startCluster(['a', 'b', 'c']);
+    const leader = leaderOf(nodes)!;
+    await crashNode(leader, seededRandom(1));
+    const rest = others(nodes, leader);
+    await Promise.all(rest.map(({ log, nodeId }) => log!.append(bytes(nodeId))));
+    await until(() => rest.every(({ records }) => records.length === 2));
+    await stopAll(rest);
+  });
+
+  it('of a leader that is cut off is lost for certain, and is proposed anew elsewhere', async () => {
+    const nodes = await startCluster(['a', 'b', 'c']);
+    const leader = leaderOf(nodes)!;
+    const rest = others(nodes, leader);
+    isolate(nodes, leader);
+    const append = leader.log!.append(bytes('mine'));
+    await (await waitForLeader(rest)).append(bytes('theirs'));
+    heal(nodes);
+    const index = await append;
+    await until(() => nodes.every(({ records }) => records.length === 2));
+    for (const node of nodes) expect(node.records).toEqual(['theirs', 'mine']);
+    expect(leader.appliedIndex).toBe(index);
+    await stopAll(nodes);
+  });
+
+  it('of a leader that hears nobody is found again under the next one, once', async () => {
+    const nodes = await startCluster(['a', 'b', 'c']);
+    const leader = leaderOf(nodes)!;
+    const rest = others(nodes, leader);
+    isolate(nodes, leader, { cutTo: false, cutFrom: true });
+    const append = leader.log!.append(bytes('mine'));
+    await (await waitForLeader(rest)).append(bytes('theirs'));
+    heal(nodes);
+    await append;
+    await until(() => nodes.every(({ records }) => records.length === 2));
+    for (const node of nodes) expect(node.records).toEqual(['mine', 'theirs']);
+    await stopAll(nodes);
+  });
+
+  it.each([false, true])(
+    'on its way to a leader that dies is unknown, and sent again where that does no harm (%p)',
+    async (isRepeatable) => {
+      const nodes = await startCluster(['a', 'b', 'c']);
+      const leader = leaderOf(nodes)!;
+      const [node] = others(nodes, leader);
+      await node!.log!.append(bytes('before'));
+      // Its disk hangs, so it answers nothing any more.
+      leader.disk.faults = { powerOffAt: leader.disk.steps };
+      isolate(nodes, leader, { cutTo: true, cutFrom: false });
+      const append = node!.log!.append(bytes('x'), { isRepeatable }).then(() => 'done', codeOf);
+      await crashNode(leader, seededRandom(1));
+      expect(await append).toBe(isRepeatable ? 'done' : 'outcome-unknown');
+      const rest = others(nodes, leader);
+      await (await waitForLeader(rest)).append(bytes('after'));
+      await until(() => rest.every(({ records }) => records.at(-1) === 'after'));
+      for (const { records } of rest) expect(records.includes('x')).toBe(isRepeatable);
+      await stopAll(rest);
+    },
+  );
+
+  it('is refused when too much waits, and given up when the caller does', async () => {
+    const nodes = await startCluster(['a', 'b', 'c'], { waitingBytesMax: 1000, patienceMs: 60 * TICK_MS });
+    const leader = leaderOf(nodes)!;
+    const [node, other] = others(nodes, leader) as [TestNode, TestNode];
+    await node.log!.append(bytes('before'));
+    isolate(nodes, leader);
+    const caller = new AbortController();
+    const signal = caller.signal;
+    const given = node.log!.append(new Uint8Array(600), { signal }).then(() => 'done', codeOf);
+    expect(await node.log!.append(new Uint8Array(600)).catch(codeOf)).toBe('busy');
+    const small = node.log!.append(new Uint8Array(100), { isRepeatable: true });
+    caller.abort();
+    expect(await given).toBe('outcome-unknown');
+    // It was sent to a leader that hears nothing; the next one gets it.
+    await small;
+    isolate(nodes, node);
+    isolate(nodes, other);
+    await until(() => node.log!.leader() === undefined && other.log!.leader() === undefined);
+    const late = new AbortController();
+    const waiting = node.log!.append(bytes('x'), { signal: late.signal }).then(() => 'done', codeOf);
+    late.abort();
+    expect(await waiting).toBe('no-leader');
+    expect(await other.log!.append(bytes('x')).catch(codeOf)).toBe('no-leader');
     await stopAll(nodes);
   });
 });

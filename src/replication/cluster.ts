@@ -33,12 +33,19 @@ import {
   type Standing,
 } from './members.ts';
 import { decodeMessage, encodeMessage } from './message-codec.ts';
+import { Appends } from './appends.ts';
+import { Forwards } from './forwards.ts';
 import { Proposals } from './proposals.ts';
 import { RaftDriver, stopped } from './raft-driver.ts';
 import { RaftStorage, type Tail } from './raft-storage.ts';
 import { ReadRequests } from './read-requests.ts';
-import { type CommittedRecord, type LogStatus, type ReplicatedLog } from './replicated-log.ts';
-import { RECORD_BYTES_MAX, type Position } from './segment.ts';
+import {
+  type AppendOptions,
+  type CommittedRecord,
+  type LogStatus,
+  type ReplicatedLog,
+} from './replicated-log.ts';
+import { type Position } from './segment.ts';
 import { openTransport, type Fault, type Peer, type Transport, type TransportOptions } from './transport.ts';
 import { openWal, type Wal, type WalOptions } from './wal.ts';
 
@@ -80,6 +87,8 @@ export interface ClusterLogOptions extends Pick<WalOptions, 'directory' | 'segme
   readonly startTicks?: (tick: () => void, ms: number) => () => void;
   /** A follower that hears nothing for this many ticks, or up to twice as many, stands for election. */
   readonly electionTicks?: number;
+  /** How long an append may wait for a leader or for its answer. */
+  readonly patienceMs?: number;
   readonly waitingBytesMax?: number;
   readonly tail?: Tail;
 }
@@ -115,6 +124,7 @@ export interface ClusterLog extends ReplicatedLog {
 export const TICK_MS = 50;
 /** Between 0.65 and 1.25 s without news until an election: a new leader is there within 1.5 s, and a busy one is not deposed for a pause. */
 const ELECTION_TICKS = 13;
+const PATIENCE_MS = 5_000;
 const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 const WAITING_RECORDS_MAX = 65_536;
 const COMMITTED_BYTES = 8 * 1024 * 1024;
@@ -265,7 +275,9 @@ class ClusterNode implements ClusterLog {
   readonly #self: NodeRecord;
   readonly #storage: RaftStorage;
   readonly #driver: RaftDriver;
-  readonly #proposals: Proposals;
+  readonly #proposals = new Proposals();
+  readonly #forwards: Forwards;
+  readonly #appends: Appends;
   readonly #reads: ReadRequests;
   readonly #orders: MemberOrders;
   #transport: Transport | undefined;
@@ -323,10 +335,6 @@ class ClusterNode implements ClusterLog {
     this.repair =
       cut && `cut ${cut.bytes} bytes of an unfinished write off ${cut.path} at byte ${cut.offset}`;
     this.#storage = new RaftStorage(wal, standing);
-    this.#proposals = new Proposals({
-      bytesMax: options.waitingBytesMax ?? WAITING_BYTES_MAX,
-      recordsMax: WAITING_RECORDS_MAX,
-    });
     this.#driver = new RaftDriver({
       storage: this.#storage,
       random: (limit) => randomInt(limit),
@@ -339,6 +347,17 @@ class ClusterNode implements ClusterLog {
       onStep: () => this.#look(),
       onMembers: (changed) => this.#membersChanged(changed),
       onFailure: (failure) => this.#fail(failure),
+    });
+    this.#forwards = new Forwards((to, bytes) => this.#ways.sendRecord(to, bytes));
+    this.#appends = new Appends({
+      driver: this.#driver,
+      ownId: standing.id,
+      proposals: this.#proposals,
+      forward: (to, record) => this.#forwards.send(to, record),
+      isConnected: (id) => this.#ways.isConnected(id),
+      bytesMax: options.waitingBytesMax ?? WAITING_BYTES_MAX,
+      recordsMax: WAITING_RECORDS_MAX,
+      patienceTicks: Math.ceil((options.patienceMs ?? PATIENCE_MS) / tickMs),
     });
     this.#reads = new ReadRequests({
       ask: (context) => this.#driver.tell((node) => node.readIndex(context)),
@@ -395,6 +414,9 @@ class ClusterNode implements ClusterLog {
       tickMs: this.#tickMs,
       callersOf: (key) => this.#callersOf(key),
       onMessage: (from, bytes) => this.#receive(from, bytes),
+      onRecord: (record) => this.#takeOver(record),
+      onAnswer: (from, answer) => this.#forwards.answered(from, answer),
+      onEnd: (id) => this.#forwards.ended(id),
       onOrder: (from, order, signal) => this.#orders.carryOut(from, order, signal),
       onFetch: serve,
       onRefused: (why, remote) => onEvent({ kind: 'peer-refused', why, remote }),
@@ -408,6 +430,7 @@ class ClusterNode implements ClusterLog {
     const { startTicks = everyMs } = this.#options;
     this.#stopTicks = startTicks(() => {
       this.#driver.tick();
+      this.#appends.tick();
       this.#reads.tick();
       this.#orders.promote();
       this.#giveUpSnapshots();
@@ -444,47 +467,20 @@ class ClusterNode implements ClusterLog {
     return last;
   }
 
-  append(payload: Uint8Array, { signal }: { readonly signal?: AbortSignal } = {}): Promise<number> {
-    try {
-      this.#admit(payload, signal);
-    } catch (error) {
-      return Promise.reject(error instanceof QedError ? error : new QedError('bug', String(error)));
-    }
-    // A view of its own, so that the same bytes may be appended twice.
-    const data = payload.subarray();
-    return this.#proposals.add(data, () => this.#propose(data), signal);
+  append(payload: Uint8Array, options?: AppendOptions): Promise<number> {
+    const refusal = this.#refusal();
+    return refusal ? Promise.reject(refusal) : this.#appends.append(payload, options);
   }
 
-  #admit(payload: Uint8Array, signal: AbortSignal | undefined): void {
-    if (this.#isClosing) throw new QedError('store-closed', 'the log is closed');
+  #takeOver(record: Uint8Array): Promise<number> {
+    const refusal = this.#refusal();
+    return refusal ? Promise.reject(refusal) : this.#appends.takeOver(record);
+  }
+
+  #refusal(): QedError | undefined {
     const { failure } = this;
-    if (failure) throw stopped(failure);
-    assert(payload.length > 0, 'an empty record');
-    if (payload.length > RECORD_BYTES_MAX)
-      throw new QedError(
-        'batch-too-large',
-        `a record holds at most ${RECORD_BYTES_MAX} bytes, not ${payload.length}`,
-      );
-    if (signal?.aborted)
-      throw new QedError('busy', 'the caller gave up before its record was proposed', {
-        cause: signal.reason,
-      });
-    if (!this.#driver.isLeader) throw this.#notLeader();
-    this.#proposals.admit(payload.length);
-  }
-
-  #propose(data: Uint8Array): void {
-    if (this.#driver.propose(data) === undefined) return;
-    if (!this.#driver.isLeader) throw this.#notLeader();
-    if (this.#driver.status.leadTransferee !== nobody)
-      throw new QedError('no-leader', 'the leadership is being handed over', { hint: 'Try again soon.' });
-    throw new QedError('busy', 'too much waits for a majority', { hint: 'Try again soon.' });
-  }
-
-  #notLeader(): QedError {
-    const leader = this.leader();
-    if (!leader) return new QedError('no-leader', 'the cluster has no leader', { hint: 'Try again soon.' });
-    return new QedError('not-leader', `${leader.nodeId} at ${leader.httpAddr} leads, not this node`);
+    if (failure) return stopped(failure);
+    return this.#closing && new QedError('store-closed', 'the log is closed');
   }
 
   async *committed(
@@ -661,7 +657,8 @@ class ClusterNode implements ClusterLog {
     ];
   }
 
-  #membersChanged({ table, id }: Standing): void {
+  #membersChanged({ table, id, index }: Standing): void {
+    this.#proposals.skipped(index);
     this.#transport?.setPeers(this.#known());
     if (table.removed.some((member) => member.id === id)) this.#learnRemoval();
     this.#options.onEvent?.({ kind: 'members', members: this.members() });
@@ -764,9 +761,7 @@ class ClusterNode implements ClusterLog {
 
   #look(): void {
     const { softState, hardState } = this.#driver.status;
-    if (softState.role === 'leader')
-      this.#proposals.lost(hardState.term, 'this node lost its office and got it back');
-    else this.#proposals.lost(Infinity, 'this node does not lead any more');
+    this.#appends.look();
     this.#wake();
     const shown = `${softState.role} ${softState.lead} ${hardState.term}`;
     if (shown !== this.#shown) this.#tellListeners();
@@ -797,12 +792,17 @@ class ClusterNode implements ClusterLog {
   /** From now on it is silent, so that the others choose another leader, and answers nobody who waits any later. */
   #fail(failure: QedError): void {
     this.#stopTicks();
-    this.#proposals.lost(Infinity, failure.message);
+    this.#endAppends(failure.message);
     this.#reads.end(stopped(failure));
     void this.#transport?.close();
     this.#options.onEvent?.({ kind: 'failed', error: failure });
     this.#tellListeners();
     this.#wake();
+  }
+
+  #endAppends(why: string): void {
+    this.#proposals.end(why);
+    this.#forwards.ended();
   }
 
   close(): Promise<void> {
@@ -817,7 +817,7 @@ class ClusterNode implements ClusterLog {
     this.#stopTicks();
     this.#driver.stop();
     const error = new QedError('store-closed', 'the log is closed');
-    this.#proposals.lost(Infinity, error.message);
+    this.#endAppends(error.message);
     this.#reads.end(error);
     this.#wake();
     await this.#catchingUp;
@@ -831,7 +831,7 @@ class ClusterNode implements ClusterLog {
     if (!this.#driver.isLeader || voters.length < 2 || !this.#transport) return;
     const ticks = CLOSE_PATIENCE * this.#electionTicks;
     const isDone = (): true | undefined =>
-      this.#proposals.count === 0 || !this.#driver.isLeader ? true : undefined;
+      this.#appends.count === 0 || !this.#driver.isLeader ? true : undefined;
     await this.#driver.until(isDone, ticks).catch(() => undefined);
     await this.#orders.transfer().catch(() => undefined);
   }

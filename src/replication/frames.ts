@@ -1,10 +1,16 @@
 // Frames on a stream between nodes: u32 length ‖ u8 kind ‖ payload. A length beyond the limit is refused before anything is kept of it.
+import { U64_BYTES } from '../crypto/encoding.ts';
 import { MESSAGE_BYTES_MAX } from './message-codec.ts';
+import { RECORD_BYTES_MAX } from './segment.ts';
 
 export const MESSAGE_FRAME = 1;
 /** Its payload, at most 16 bytes of the sender's choice, comes back as a pong. */
 export const PING_FRAME = 2;
 export const PONG_FRAME = 3;
+/** A record for the leader, and its two answers; forwards.ts has their form. */
+export const RECORD_FRAME = 4;
+export const COMMITTED_FRAME = 5;
+export const REFUSED_FRAME = 6;
 
 export interface Frame {
   readonly kind: number;
@@ -12,6 +18,7 @@ export interface Frame {
 }
 
 export const PING_BYTES_MAX = 16;
+const REFUSED_BYTES_MAX = 8 * 1024;
 const HEAD_BYTES = 5;
 
 export function formatFrame(kind: number, payload: Uint8Array): Uint8Array {
@@ -41,7 +48,7 @@ export function createFrameReader(): (chunk: Uint8Array) => readonly Frame[] | u
       const head = peek(HEAD_BYTES);
       const payloadBytes = new DataView(head.buffer, head.byteOffset).getUint32(0);
       const kind = head[4]!;
-      if (payloadBytes > limitOf(kind)) return undefined;
+      if (payloadBytes > (limits[kind] ?? -1)) return undefined;
       const frameBytes = HEAD_BYTES + payloadBytes;
       if (length < frameBytes) break;
       const bytes = peek(frameBytes);
@@ -54,7 +61,11 @@ export function createFrameReader(): (chunk: Uint8Array) => readonly Frame[] | u
   };
 }
 
-function limitOf(kind: number): number {
-  if (kind === MESSAGE_FRAME) return MESSAGE_BYTES_MAX;
-  return kind === PING_FRAME || kind === PONG_FRAME ? PING_BYTES_MAX : -1;
-}
+const limits: Readonly<Record<number, number>> = {
+  [MESSAGE_FRAME]: MESSAGE_BYTES_MAX,
+  [PING_FRAME]: PING_BYTES_MAX,
+  [PONG_FRAME]: PING_BYTES_MAX,
+  [RECORD_FRAME]: U64_BYTES + RECORD_BYTES_MAX,
+  [COMMITTED_FRAME]: 2 * U64_BYTES,
+  [REFUSED_FRAME]: REFUSED_BYTES_MAX,
+};

@@ -1,6 +1,6 @@
 // The door for peers: an HTTPS server that lets in only holders of pinned node keys, whatever they send.
 //
-//   POST /stream        frames, for as long as the connection lives; the answer carries the pongs
+//   POST /stream        frames, for as long as the connection lives; the answer carries pongs, and what became of records
 //   POST /order         a request to this node as leader, and its answer; JSON
 //   GET  /fetch/<path>  bytes that a peer needs to catch up
 //
@@ -17,8 +17,10 @@ import {
   MESSAGE_FRAME,
   PING_FRAME,
   PONG_FRAME,
+  RECORD_FRAME,
   type Frame,
 } from './frames.ts';
+import { formatCommitted, formatRefused, parseForward } from './forwards.ts';
 import { keyOfPeer, parseAddress, tlsOptions, type Credentials } from './identity-tls.ts';
 
 /** Whom a key belongs to. Someone who was removed may ask, but is only told that. */
@@ -34,6 +36,8 @@ export interface PeerServerOptions {
   readonly callersOf: (nodeKey: Uint8Array) => readonly Caller[];
   /** False when no peer sends such a message. */
   readonly onMessage: (from: number, message: Uint8Array) => boolean;
+  /** A record for this node as leader; resolves with its index when it is committed. */
+  readonly onRecord: (record: Uint8Array) => Promise<number>;
   readonly onOrder: (from: number, order: unknown, signal: AbortSignal) => Promise<unknown>;
   /** Undefined where there is nothing at the path. */
   readonly onFetch: (path: string, signal: AbortSignal) => Promise<Uint8Array | undefined>;
@@ -51,6 +55,7 @@ export interface PeerServer {
 const CONNECTIONS_MAX = 256;
 const FETCHES_MAX = 8;
 const ORDER_BYTES_MAX = 64 * 1024;
+const ANSWERS_BYTES_MAX = 4 * 1024 * 1024;
 const HANDSHAKE_MS = 5_000;
 const SILENCE_MS = 30_000;
 
@@ -148,11 +153,30 @@ export async function openPeerServer(options: PeerServerOptions): Promise<PeerSe
     const { isCut, delayMs } = options.fault(from);
     if (isCut) return true;
     if (kind === MESSAGE_FRAME) return options.onMessage(from, payload);
+    if (kind === RECORD_FRAME) return takeRecord(from, payload, response);
     if (kind !== PING_FRAME) return false;
-    const pong = formatFrame(PONG_FRAME, payload);
-    if (delayMs > 0) setTimeout(() => response.write(pong), delayMs);
-    else response.write(pong);
+    const pong = { kind: PONG_FRAME, payload };
+    if (delayMs > 0) setTimeout(() => reply(from, pong, response), delayMs);
+    else reply(from, pong, response);
     return true;
+  }
+
+  function takeRecord(from: number, payload: Uint8Array, response: ServerResponse): boolean {
+    const forward = parseForward(payload);
+    if (!forward) return false;
+    const { number, record } = forward;
+    options.onRecord(record).then(
+      (index) => reply(from, formatCommitted(number, index), response),
+      (error: unknown) => reply(from, formatRefused(number, error), response),
+    );
+    return true;
+  }
+
+  /** A peer that does not read its answers loses its connection. */
+  function reply(from: number, { kind, payload }: Frame, response: ServerResponse): void {
+    if (options.fault(from).isCut) return;
+    if (response.writableLength > ANSWERS_BYTES_MAX) response.destroy();
+    else response.write(formatFrame(kind, payload));
   }
 
   async function answerOrder(

@@ -4,7 +4,15 @@
 // peer does not take them fast enough, or cannot be reached, messages are dropped and the owner is told.
 import { request, type ClientRequest } from 'node:http';
 import { readU64, encodeU64 } from '../crypto/encoding.ts';
-import { createFrameReader, formatFrame, MESSAGE_FRAME, PING_FRAME, PONG_FRAME } from './frames.ts';
+import {
+  createFrameReader,
+  formatFrame,
+  MESSAGE_FRAME,
+  PING_FRAME,
+  PONG_FRAME,
+  RECORD_FRAME,
+  type Frame,
+} from './frames.ts';
 import { connectTo, type Credentials, type Target } from './identity-tls.ts';
 
 export interface PeerStreamOptions {
@@ -20,6 +28,10 @@ export interface PeerStreamOptions {
   /** The shortest pause between two attempts to connect; it grows to twenty times that. */
   readonly retryMs: number;
   readonly onUnreachable: () => void;
+  /** An answer to a record. False when no peer answers like that. */
+  readonly onAnswer: (answer: Frame) => boolean;
+  /** No answers will come any more to the records that were sent so far. */
+  readonly onEnd: () => void;
   /** The peer says that this node was removed from the cluster. */
   readonly onRemoved: () => void;
 }
@@ -27,6 +39,8 @@ export interface PeerStreamOptions {
 export interface PeerStream {
   /** False when the message was dropped. */
   readonly send: (message: Uint8Array) => boolean;
+  /** The same for a record with its number, which does not wait for a connection. */
+  readonly sendRecord: (bytes: Uint8Array) => boolean;
   /** Measures the round trip and notices a dead connection. To be called about once a second. */
   readonly ping: () => void;
   readonly roundTripMs: number | undefined;
@@ -71,7 +85,7 @@ export function openPeerStream(options: PeerStreamOptions): PeerStream {
             disconnect(opened);
             return;
           }
-          readPongs(opened, response);
+          readAnswers(opened, response);
           isOpen = true;
           pauseMs = options.retryMs;
           unanswered = 0;
@@ -93,22 +107,25 @@ export function openPeerStream(options: PeerStreamOptions): PeerStream {
     waitingBytes = 0;
     retryAt = now() + pauseMs;
     pauseMs = Math.min(pauseMs * 2, options.retryMs * 20);
+    options.onEnd();
     if (!isClosed) options.onUnreachable();
   }
 
-  function readPongs(opened: ClientRequest, response: NodeJS.ReadableStream): void {
+  function readAnswers(opened: ClientRequest, response: NodeJS.ReadableStream): void {
     const read = createFrameReader();
     response.on('error', () => disconnect(opened));
     response.on('data', (chunk: Buffer) => {
-      const frames = read(chunk);
-      if (!frames) disconnect(opened);
-      for (const { kind, payload } of frames ?? []) {
-        const sentAt = kind === PONG_FRAME ? readU64(payload) : undefined;
-        if (sentAt === undefined) continue;
-        unanswered = 0;
-        roundTripMs = Math.max(0, now() - sentAt / 1000);
-      }
+      if (stream === opened && !read(chunk)?.every(takeAnswer)) disconnect(opened);
     });
+  }
+
+  function takeAnswer(answer: Frame): boolean {
+    if (answer.kind !== PONG_FRAME) return options.onAnswer(answer);
+    const sentAt = readU64(answer.payload);
+    if (sentAt === undefined) return false;
+    unanswered = 0;
+    roundTripMs = Math.max(0, now() - sentAt / 1000);
+    return true;
   }
 
   function put(frame: Uint8Array): boolean {
@@ -165,6 +182,7 @@ export function openPeerStream(options: PeerStreamOptions): PeerStream {
   const closing = new AbortController();
   return {
     send: (message) => sendFrame(formatFrame(MESSAGE_FRAME, message)),
+    sendRecord: (bytes) => isOpen && sendFrame(formatFrame(RECORD_FRAME, bytes)),
     ping() {
       unanswered += 1;
       if (isOpen && unanswered > SILENCE_PINGS) disconnect(stream);

@@ -1,65 +1,35 @@
-// What this node proposed as leader and waits for: from the proposal, over its place in the log, to the commit; or to the end of the office.
+// What this node proposed as leader, until it is known what became of it: from the proposal, over its place in the log, to the commit of that
+// place. Losing the office decides nothing: the record may have reached the next leader. The first commit that shows it does: terms never fall
+// along the log, so where another term has come by the place of a record, the record will never be there.
 import { QedError } from '../errors.ts';
 import { type Entry } from '../raft/message.ts';
 
 interface Proposal {
-  readonly bytes: number;
   readonly resolve: (index: number) => void;
   readonly reject: (error: QedError) => void;
 }
 
 interface Placed extends Proposal {
+  readonly index: number;
   readonly term: number;
 }
 
 export class Proposals {
-  readonly #bytesMax: number;
-  readonly #recordsMax: number;
-  #bytes = 0;
   /** By the very bytes that were proposed, until the core has given them a place. */
   readonly #unplaced = new Map<Uint8Array, Proposal>();
   readonly #placed = new Map<number, Placed>();
-
-  constructor({ bytesMax, recordsMax }: { readonly bytesMax: number; readonly recordsMax: number }) {
-    this.#bytesMax = bytesMax;
-    this.#recordsMax = recordsMax;
-  }
-
-  get count(): number {
-    return this.#placed.size;
-  }
-
-  /** Throws `busy` when too much waits already. */
-  admit(bytes: number): void {
-    const isFull = this.#placed.size > 0 && this.#bytes + bytes > this.#bytesMax;
-    if (!isFull && this.#placed.size < this.#recordsMax) return;
-    throw new QedError('busy', `${this.#placed.size} records wait for a majority`, {
-      hint: 'Try again soon.',
-    });
-  }
+  /** From earlier terms of office; whatever is placed now may have taken their places. */
+  #orphans: Placed[] = [];
+  /** Of the proposals in `#placed`. */
+  #term = 0;
 
   /** `propose` throws, or gives the bytes a place (`placed`) before it returns. */
-  add(data: Uint8Array, propose: () => void, signal: AbortSignal | undefined): Promise<number> {
+  add(data: Uint8Array, propose: () => void): Promise<number> {
     return new Promise((resolve, reject) => {
-      const giveUp = (): void =>
-        reject(unknownOutcome('the caller gave up while its record was on its way', signal?.reason));
-      const end = (): void => signal?.removeEventListener('abort', giveUp);
-      this.#unplaced.set(data, {
-        bytes: data.length,
-        resolve(index) {
-          end();
-          resolve(index);
-        },
-        reject(error) {
-          end();
-          reject(error);
-        },
-      });
+      this.#unplaced.set(data, { resolve, reject });
       try {
         propose();
-        signal?.addEventListener('abort', giveUp, { once: true });
       } catch (error) {
-        end();
         reject(error instanceof QedError ? error : new QedError('bug', String(error), { cause: error }));
       }
       if (this.#unplaced.delete(data)) reject(unknownOutcome('the log failed at this moment'));
@@ -72,35 +42,60 @@ export class Proposals {
       const proposal = this.#unplaced.get(data);
       if (!proposal) continue;
       this.#unplaced.delete(data);
-      this.#placed.set(index, { ...proposal, term });
-      this.#bytes += proposal.bytes;
+      if (term > this.#term) this.#orphan();
+      this.#term = term;
+      this.#placed.set(index, { ...proposal, index, term });
     }
   }
 
   committed({ index, term }: Entry): void {
-    const proposal = this.#take(index);
-    if (!proposal) return;
-    if (proposal.term === term) proposal.resolve(index);
-    else proposal.reject(unknownOutcome('another leader took its place in the log'));
-  }
-
-  /** This node does not lead in any term before `term` any more. */
-  lost(term: number, why: string): void {
-    if (this.#placed.size === 0) return;
-    for (const [index, proposal] of this.#placed)
-      if (proposal.term < term) this.#take(index)?.reject(unknownOutcome(why));
-  }
-
-  #take(index: number): Placed | undefined {
+    if (term > this.#term) this.#orphan();
     const proposal = this.#placed.get(index);
-    if (!proposal) return undefined;
     this.#placed.delete(index);
-    this.#bytes -= proposal.bytes;
-    return proposal;
+    if (proposal?.term === term) proposal.resolve(index);
+    else proposal?.reject(lost());
+    if (this.#orphans.length > 0) this.#judge(index, term);
+  }
+
+  /** A Raft snapshot stands for everything up to `index`: what became of the records there cannot be seen any more. */
+  skipped(index: number): void {
+    const isOver = (proposal: Placed): boolean => proposal.index <= index;
+    for (const proposal of [...this.#placed.values(), ...this.#orphans].filter(isOver)) {
+      if (this.#placed.get(proposal.index) === proposal) this.#placed.delete(proposal.index);
+      proposal.reject(unknownOutcome('this node fell behind and does not see its place in the log'));
+    }
+    this.#orphans = this.#orphans.filter((proposal) => !isOver(proposal));
+  }
+
+  /** Nothing will be known here any more. */
+  end(why: string): void {
+    this.#orphan();
+    for (const { reject } of this.#orphans) reject(unknownOutcome(why));
+    this.#orphans = [];
+  }
+
+  #orphan(): void {
+    this.#orphans.push(...this.#placed.values());
+    this.#placed.clear();
+  }
+
+  #judge(index: number, term: number): void {
+    const [before, orphans] = [this.#orphans, [] as Placed[]];
+    this.#orphans = orphans;
+    for (const proposal of before) {
+      if (proposal.index === index && proposal.term === term) proposal.resolve(index);
+      else if (proposal.index === index || (proposal.index > index && proposal.term < term))
+        proposal.reject(lost());
+      else orphans.push(proposal);
+    }
   }
 }
 
-function unknownOutcome(why: string, cause?: unknown): QedError {
+function lost(): QedError {
+  return new QedError('no-leader', 'another leader came before the record was committed');
+}
+
+export function unknownOutcome(why: string, cause?: unknown): QedError {
   return new QedError('outcome-unknown', `the record may or may not be in the log: ${why}`, {
     hint: 'Send it again with the same idempotency key, or look for its events first.',
     ...(cause === undefined ? {} : { cause }),

@@ -74,6 +74,11 @@ export class RaftDriver {
     return this.#status.softState.role === 'leader' && !this.#isStopped;
   }
 
+  /** As leader it takes no records while another one is about to take over. */
+  get isHandingOver(): boolean {
+    return this.#status.leadTransferee !== nobody;
+  }
+
   get leader(): number {
     return this.#isStopped ? nobody : this.#status.softState.lead;
   }

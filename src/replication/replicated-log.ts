@@ -34,18 +34,28 @@ export interface LogStatus {
   readonly failure: QedError | undefined;
 }
 
+export interface AppendOptions {
+  readonly signal?: AbortSignal;
+  /**
+   * A record that is in the log twice counts once, because whoever applies it recognises it. Then a try of which nobody knows the outcome is
+   * repeated too, and the index is that of one of the copies.
+   */
+  readonly isRepeatable?: boolean;
+}
+
 export interface ReplicatedLog {
   /** What opening had to mend, for the operator; undefined when the log was whole. */
   readonly repair: string | undefined;
 
   /**
-   * Resolves with the record's index once it is committed. Payloads of more than 4 MiB are a caller's mistake, `batch-too-large`.
+   * Resolves with the record's index once it is committed, on whatever node it is called: the leader proposes it, another node sends it there.
+   * While nobody leads it waits for some seconds, then it is `no-leader`. Payloads of more than 4 MiB are a caller's mistake, `batch-too-large`.
    * Other refusals are of two kinds, never mixed:
    * - `outcome-unknown`: the record was proposed, and it may or may not be or become committed. Also after `signal` aborts on the way.
-   * - any other code, such as `busy`, `store-full`, `store-closed`: it is not in the log and never will be.
+   * - any other code, such as `busy`, `no-leader`, `store-closed`: it is not in the log and never will be.
    * The payload belongs to the log from now on: do not change it.
    */
-  append(payload: Uint8Array, options?: { readonly signal?: AbortSignal }): Promise<number>;
+  append(payload: Uint8Array, options?: AppendOptions): Promise<number>;
 
   /**
    * All committed records behind `appliedIndex`, the last one that the caller has durably applied: each once, in order, in groups of what

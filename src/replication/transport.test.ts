@@ -178,6 +178,7 @@ describe('the server behind it', () => {
       address: '127.0.0.1:0',
       callersOf: (key) => (Buffer.from(key).equals(memberKey) ? [{ id: 2, isRemoved: false }] : []),
       onMessage: () => true,
+      onRecord: () => Promise.resolve(1),
       onOrder: () => Promise.resolve({}),
       onFetch: () => Promise.resolve(new Uint8Array(3)),
       fault: () => ({ isCut: false, delayMs: 0 }),

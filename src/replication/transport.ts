@@ -2,6 +2,7 @@
 // Faults for tests and drills are put here: messages to or from a peer are cut off or delayed.
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { errorTable, QedError, type ErrorCode } from '../errors.ts';
+import { type Frame } from './frames.ts';
 import { connectTo, type Credentials } from './identity-tls.ts';
 import { type MemberRecord } from './members.ts';
 import { openPeerServer, type PeerServerOptions } from './peer-server.ts';
@@ -35,6 +36,10 @@ export interface TransportOptions extends Omit<PeerServerOptions, 'credentials' 
   readonly now: () => number;
   readonly tickMs: number;
   readonly onUnreachable: (id: number) => void;
+  /** What a peer answers to a record; see forwards.ts. */
+  readonly onAnswer: (from: number, answer: Frame) => boolean;
+  /** The connection to the peer ended. */
+  readonly onEnd: (id: number) => void;
   readonly onRemoved: () => void;
 }
 
@@ -44,6 +49,7 @@ export interface Transport {
   readonly setPeers: (peers: readonly MemberRecord[]) => void;
   /** False when the message was dropped. */
   readonly send: (to: number, message: Uint8Array) => boolean;
+  readonly sendRecord: (to: number, bytes: Uint8Array) => boolean;
   readonly ping: () => void;
   readonly roundTripMs: (id: number) => number | undefined;
   readonly isConnected: (id: number) => boolean;
@@ -79,6 +85,8 @@ export async function openTransport(options: TransportOptions): Promise<Transpor
       retryMs: Math.max(10, tickMs / 2),
       fault: () => ({ isCut: faults.get(id)?.cutTo ?? false, delayMs: faults.get(id)?.delayMs ?? 0 }),
       onUnreachable: () => options.onUnreachable(id),
+      onAnswer: (answer) => options.onAnswer(id, answer),
+      onEnd: () => options.onEnd(id),
     });
   }
 
@@ -117,6 +125,7 @@ export async function openTransport(options: TransportOptions): Promise<Transpor
       server.recheck();
     },
     send: (to, message) => streams.get(to)?.stream.send(message) ?? false,
+    sendRecord: (to, bytes) => streams.get(to)?.stream.sendRecord(bytes) ?? false,
     ping() {
       for (const { stream } of streams.values()) stream.ping();
     },
