@@ -2,6 +2,7 @@
 import { type Argv } from 'yargs';
 import { addAgent } from './agent.ts';
 import { addClient } from './client.ts';
+import { addCluster } from './cluster.ts';
 import { addGenerate } from './generate.ts';
 import { addNotifierstore } from './notifierstore.ts';
 import { addSink } from './sink.ts';
@@ -13,6 +14,7 @@ import { addWorkload } from './workload.ts';
 export const commands: readonly ((main: Argv) => Argv)[] = [
   addStart,
   addClient,
+  addCluster,
   addAgent,
   addNotifierstore,
   addStore,
