@@ -163,6 +163,11 @@ const rows = {
     status: 422,
     meaning: 'The newest state that the log shows is older than the caller allows.',
   },
+  'evidence-void': {
+    kind: 'refused',
+    status: 422,
+    meaning: 'The evidence is made of genuine parts, and nothing in them contradicts anything.',
+  },
 
   // --- client: what can not be checked, or not even be asked
   'vkey-unknown': {

@@ -106,17 +106,20 @@ export function formatSignedSnapshot({ snapshot, audit, checkpoint }: SignedSnap
 }
 
 export function formatMembershipProof(proof: MembershipProof): MembershipProofJson {
-  const { leaf, path } = proof.hyper;
   return {
     eventDigest: encodeHex(proof.eventDigest),
     exists: proof.exists,
     version: proof.version,
-    hyper: {
-      path: path.map((hash) => hash && encodeHex(hash)),
-      leaf: leaf && { eventDigest: encodeHex(leaf.eventDigest), version: leaf.version },
-    },
+    hyper: formatHyper(proof.hyper),
     entry: proof.entry && { hyperDigest: encodeHex(proof.entry.hyperDigest), time: proof.entry.time },
     history: proof.history && proof.history.map(encodeHex),
+  };
+}
+
+export function formatHyper({ path, leaf }: MembershipProof['hyper']): MembershipProofJson['hyper'] {
+  return {
+    path: path.map((hash) => hash && encodeHex(hash)),
+    leaf: leaf && { eventDigest: encodeHex(leaf.eventDigest), version: leaf.version },
   };
 }
 
@@ -143,11 +146,13 @@ export function parseMembershipProof(json: unknown): MembershipProof {
 }
 
 export function parseMembership(json: unknown): SignedMembership {
-  return guarded(() => {
-    const fields = readObject(json, 'membership', [...MEMBERSHIP_FIELDS, 'signedSnapshot']);
-    const signedSnapshot = readSignedSnapshot(fields['signedSnapshot'], 'signedSnapshot');
-    return { proof: readMembershipProof(fields), signedSnapshot };
-  });
+  return guarded(() => readMembership(json));
+}
+
+export function readMembership(json: unknown): SignedMembership {
+  const fields = readObject(json, 'membership', [...MEMBERSHIP_FIELDS, 'signedSnapshot']);
+  const signedSnapshot = readSignedSnapshot(fields['signedSnapshot'], 'signedSnapshot');
+  return { proof: readMembershipProof(fields), signedSnapshot };
 }
 
 export function parseIncremental(json: unknown): IncrementalProof {
@@ -163,21 +168,27 @@ export function parseIncremental(json: unknown): IncrementalProof {
 
 const MEMBERSHIP_FIELDS = ['eventDigest', 'exists', 'version', 'hyper', 'entry', 'history'];
 
-type Fields = Readonly<Record<string, unknown>>;
+// The readers below are for all formats that are made of the same parts; whoever calls them does so within `guarded`.
+
+export type Fields = Readonly<Record<string, unknown>>;
 
 function readMembershipProof(fields: Fields): MembershipProof {
-  const hyper = readObject(fields['hyper'], 'hyper', ['path', 'leaf']);
   if (typeof fields['exists'] !== 'boolean') throw malformed('exists', 'is not true or false');
   return {
     eventDigest: readDigest(fields['eventDigest'], 'eventDigest'),
     exists: fields['exists'],
     version: fields['version'] === null ? null : readNumber(fields['version'], 'version'),
-    hyper: {
-      path: readList(hyper['path'], 'hyper.path', DEPTH_MAX).map(readSibling),
-      leaf: hyper['leaf'] === null ? null : readLeaf(hyper['leaf']),
-    },
+    hyper: readHyper(fields['hyper']),
     entry: fields['entry'] === null ? null : readEntry(fields['entry']),
     history: fields['history'] === null ? null : readDigests(fields['history'], 'history'),
+  };
+}
+
+export function readHyper(json: unknown): MembershipProof['hyper'] {
+  const fields = readObject(json, 'hyper', ['path', 'leaf']);
+  return {
+    path: readList(fields['path'], 'hyper.path', DEPTH_MAX).map(readSibling),
+    leaf: fields['leaf'] === null ? null : readLeaf(fields['leaf']),
   };
 }
 
@@ -205,7 +216,7 @@ function readEntry(json: unknown): { hyperDigest: Uint8Array; time: number } {
   };
 }
 
-function readSignedSnapshot(json: unknown, what: string): SignedSnapshot {
+export function readSignedSnapshot(json: unknown, what: string): SignedSnapshot {
   const fields = readObject(json, what, ['snapshot', 'audit', 'checkpoint']);
   const checkpoint = fields['checkpoint'];
   if (typeof checkpoint !== 'string' || checkpoint.length > NOTE_BYTES_MAX) {
@@ -230,7 +241,7 @@ function readSnapshot(json: unknown, what: string): Snapshot {
 }
 
 /** A plain object with these fields and no others. */
-function readObject(json: unknown, what: string, names: readonly string[]): Fields {
+export function readObject(json: unknown, what: string, names: readonly string[]): Fields {
   if (typeof json !== 'object' || json === null || Array.isArray(json))
     throw malformed(what, 'is not an object');
   const own = Object.keys(json);
@@ -243,7 +254,7 @@ function readObject(json: unknown, what: string, names: readonly string[]): Fiel
 }
 
 /** The length is read once and the items by index, so that no list, whatever it does, makes us read on and on. */
-function readList(json: unknown, what: string, lengthMax: number): readonly unknown[] {
+export function readList(json: unknown, what: string, lengthMax: number): readonly unknown[] {
   const list: readonly unknown[] | undefined = Array.isArray(json) ? json : undefined;
   const length = list?.length ?? Infinity;
   if (list === undefined || length > lengthMax) {
@@ -252,27 +263,27 @@ function readList(json: unknown, what: string, lengthMax: number): readonly unkn
   return Array.from({ length }, (_, at) => list[at]);
 }
 
-function readDigests(json: unknown, what: string): readonly Uint8Array[] {
+export function readDigests(json: unknown, what: string): readonly Uint8Array[] {
   return readList(json, what, HISTORY_PROOF_MAX).map((item) => readDigest(item, what));
 }
 
-function readDigest(json: unknown, what: string): Uint8Array {
+export function readDigest(json: unknown, what: string): Uint8Array {
   const digest = typeof json === 'string' ? decodeHex(json, DIGEST_BYTES) : undefined;
   if (digest === undefined) throw malformed(what, 'is not 64 lower-case hex digits');
   return digest;
 }
 
-function readNumber(json: unknown, what: string): number {
+export function readNumber(json: unknown, what: string): number {
   if (!isSize(json)) throw malformed(what, 'is not an integer from 0 to 2^53 - 1');
   return json;
 }
 
-function malformed(what: string, why: string): QedError {
+export function malformed(what: string, why: string): QedError {
   return new QedError('proof-malformed', `the proof is malformed: ${what} ${why}`);
 }
 
 /** An object made to throw when it is read, whatever it throws, is malformed too. */
-function guarded<Result>(read: () => Result): Result {
+export function guarded<Result>(read: () => Result): Result {
   try {
     return read();
   } catch (error) {

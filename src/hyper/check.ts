@@ -75,8 +75,29 @@ export function checkAbsent(
   return leadsTo(hash, key, hashLeaf(hash, other), path, root);
 }
 
+/**
+ * The root after `key` was put at `version` into a map that `checkAbsent` has shown not to hold it, by the same path. The leaf that stood in its place, if
+ * there was one, moves down to where the two keys part.
+ */
+export function insertedRoot(
+  hash: Hash,
+  { key, version }: HyperLeaf,
+  other: HyperLeaf | null,
+  path: HyperPath,
+): Uint8Array {
+  const below: (Uint8Array | null)[] = [];
+  if (other !== null) {
+    below.push(hashLeaf(hash, other));
+    for (let i = path.length; keyBit(key, i) === keyBit(other.key, i); i++) below.push(null);
+  }
+  return climb(hash, key, hashLeaf(hash, { key, version }), [...below, ...path]);
+}
+
 function leadsTo(hash: Hash, key: Uint8Array, start: Uint8Array, path: HyperPath, root: Uint8Array): boolean {
-  if (path.length > DEPTH_MAX) return false;
+  return path.length <= DEPTH_MAX && equalBytes(climb(hash, key, start, path), root);
+}
+
+function climb(hash: Hash, key: Uint8Array, start: Uint8Array, path: HyperPath): Uint8Array {
   const block = new Uint8Array(BLOCK_BYTES);
   let value = start;
   for (let i = 0; i < path.length; i++) {
@@ -86,5 +107,5 @@ function leadsTo(hash: Hash, key: Uint8Array, start: Uint8Array, path: HyperPath
     block.set(right ? value : sibling, DIGEST_BYTES);
     value = hashBlock(hash, block);
   }
-  return equalBytes(value, root);
+  return value;
 }
