@@ -5,15 +5,15 @@
 // Leaves and slots are append-only; leaves keep the order in which keys were first logged.
 //
 //   leaf   40 bytes: u64 version, big-endian, then the key. Behind the leaf tag this is the leaf's hash input.
-//   node   80 bytes: left, right, shape (depth of the branching bit | top << 8), some leaf below for the bits of the edge,
+//   node   80 bytes: left, right, depth of the branching bit, some leaf below for the bits of the edge,
 //          and the block: the values of both children, which is the node's hash input.
 //
-// A node's own value lives in its parent's block, as the parent needs it: standing at depth `top`, one below the parent's
-// branching bit, with the single-child levels between `top` and the node's depth already hashed in. So a changed node
+// A node's own value lives in its parent's block, as the parent needs it: standing at its top, one below the parent's
+// branching bit, with the single-child levels between the top and the node's depth already hashed in. So a changed node
 // finds the value of its unchanged child in its own block, and never has to visit that child.
 //
-// A batch on its way must not be seen. Leaves and nodes that it makes go behind the counts, where no old reference leads; a node
-// that it changes is copied to the staging area and changed there. An address names either: a slot (>= 0) or a staged copy (< 0).
+// A batch on its way must not be seen. Leaves and nodes that it makes go behind the counts, where no old reference leads; what it
+// changes in older nodes is kept apart (rehash.ts) until it is committed.
 import { assert } from '../errors.ts';
 
 export const NONE = 0x7fffffff;
@@ -25,6 +25,8 @@ const CHUNK = 1 << CHUNK_BITS;
 const CHUNK_MASK = CHUNK - 1;
 export const HASH_WORDS = 8;
 export const BLOCK_WORDS = 16;
+const DEPTH_AT = 2;
+const LEAF_AT = 3;
 const BLOCK_AT = 4;
 const NODE_WORDS = BLOCK_AT + BLOCK_WORDS;
 const LEAF_WORDS = LEAF_BYTES / 4;
@@ -35,13 +37,9 @@ export class Arena {
   readonly #leafWords: Int32Array[] = [];
   readonly #leafBytes: Uint8Array[] = [];
   readonly #nodes: Int32Array[] = [];
-  readonly #staged: Int32Array[] = [];
-  /** The slot of which staged copy i was made. */
-  #homes = new Int32Array(1024);
   #leafCount = 0;
   #slotCount = 0;
   #madeCount = 0;
-  #stagedCount = 0;
 
   get leafCount(): number {
     return this.#leafCount;
@@ -57,9 +55,8 @@ export class Arena {
     }
   }
 
-  /** Makes the staged batch the present state, with `leafCount` leaves. */
+  /** What was made since the last commit is part of the tree, which has `leafCount` leaves. */
   commit(leafCount: number): void {
-    for (let i = 0; i < this.#stagedCount; i++) this.#copyNode(~i, this.#homes[i]!);
     this.#leafCount = leafCount;
     this.#slotCount += this.#madeCount;
     this.discard();
@@ -67,7 +64,6 @@ export class Arena {
 
   discard(): void {
     this.#madeCount = 0;
-    this.#stagedCount = 0;
   }
 
   leafBytesAt(leaf: number): Uint8Array {
@@ -176,36 +172,19 @@ export class Arena {
     for (let i = 0; i < LEAF_WORDS; i++) to[toAt + i] = words[at + i]!;
   }
 
-  makeNode(depth: number, top: number, leaf: number): number {
+  makeNode(depth: number, leaf: number): number {
     const slot = this.#slotCount + this.#madeCount++;
     assert(slot <= COUNT_MAX, `a hyper tree of ${slot} nodes`);
     if (slot >= this.#nodes.length * CHUNK) this.#nodes.push(new Int32Array(CHUNK * NODE_WORDS));
     const words = this.#nodes[slot >>> CHUNK_BITS]!;
     const at = (slot & CHUNK_MASK) * NODE_WORDS;
-    words[at + 2] = depth | (top << 8);
-    words[at + 3] = leaf;
+    words[at + DEPTH_AT] = depth;
+    words[at + LEAF_AT] = leaf;
     return slot;
   }
 
-  /** The address of a copy of a node, to be changed in its stead, its value standing at `top`. */
-  stageNode(slot: number, top: number): number {
-    const i = this.#stagedCount++;
-    if (i >= this.#staged.length * CHUNK) this.#staged.push(new Int32Array(CHUNK * NODE_WORDS));
-    if (i >= this.#homes.length) {
-      const grown = new Int32Array(i * 2);
-      grown.set(this.#homes);
-      this.#homes = grown;
-    }
-    this.#homes[i] = slot;
-    this.#copyNode(slot, ~i);
-    this.#staged[i >>> CHUNK_BITS]![(i & CHUNK_MASK) * NODE_WORDS + 2] = this.depth(slot) | (top << 8);
-    return ~i;
-  }
-
-  setChild(address: number, side: number, reference: number): void {
-    const i = address ^ (address >> 31);
-    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
-    words[(i & CHUNK_MASK) * NODE_WORDS + side] = reference;
+  setChild(slot: number, side: number, reference: number): void {
+    this.#nodes[slot >>> CHUNK_BITS]![(slot & CHUNK_MASK) * NODE_WORDS + side] = reference;
   }
 
   child(slot: number, side: number): number {
@@ -213,59 +192,44 @@ export class Arena {
   }
 
   depth(slot: number): number {
-    return this.#nodes[slot >>> CHUNK_BITS]![(slot & CHUNK_MASK) * NODE_WORDS + 2]! & 0xff;
-  }
-
-  top(address: number): number {
-    const i = address ^ (address >> 31);
-    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
-    return words[(i & CHUNK_MASK) * NODE_WORDS + 2]! >>> 8;
+    return this.#nodes[slot >>> CHUNK_BITS]![(slot & CHUNK_MASK) * NODE_WORDS + DEPTH_AT]!;
   }
 
   /** The child on the side of a leaf's key, in one look at the node. */
   childToward(slot: number, leaf: number): number {
     const words = this.#nodes[slot >>> CHUNK_BITS]!;
     const at = (slot & CHUNK_MASK) * NODE_WORDS;
-    return words[at + this.keyBit(leaf, words[at + 2]! & 0xff)]!;
+    return words[at + this.keyBit(leaf, words[at + DEPTH_AT]!)]!;
   }
 
   /** Some leaf below the node. */
-  leafBelow(address: number): number {
-    const i = address ^ (address >> 31);
-    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
-    return words[(i & CHUNK_MASK) * NODE_WORDS + 3]!;
+  leafBelow(slot: number): number {
+    return this.#nodes[slot >>> CHUNK_BITS]![(slot & CHUNK_MASK) * NODE_WORDS + LEAF_AT]!;
   }
 
-  readBlock(address: number, to: Int32Array, toAt: number): void {
-    const i = address ^ (address >> 31);
-    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
-    const at = (i & CHUNK_MASK) * NODE_WORDS + BLOCK_AT;
-    for (let word = 0; word < BLOCK_WORDS; word++) to[toAt + word] = words[at + word]!;
+  /** The values of both children, as bytes. */
+  block(slot: number): Uint8Array {
+    const at = (slot & CHUNK_MASK) * NODE_WORDS + BLOCK_AT;
+    return new Uint8Array(this.#nodes[slot >>> CHUNK_BITS]!.slice(at, at + BLOCK_WORDS).buffer);
   }
 
-  /** The value of one child: the left (0) or the right (1) half of the block. */
-  readValue(address: number, side: number, to: Int32Array, toAt: number): void {
-    const i = address ^ (address >> 31);
-    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
-    const at = (i & CHUNK_MASK) * NODE_WORDS + BLOCK_AT + side * HASH_WORDS;
+  /** The value of the left (0) or right (1) child, as bytes. */
+  childValue(slot: number, side: number): Uint8Array {
+    const words = new Int32Array(HASH_WORDS);
+    this.readValue(slot, side, words, 0);
+    return new Uint8Array(words.buffer);
+  }
+
+  readValue(slot: number, side: number, to: Int32Array, toAt: number): void {
+    const words = this.#nodes[slot >>> CHUNK_BITS]!;
+    const at = (slot & CHUNK_MASK) * NODE_WORDS + BLOCK_AT + side * HASH_WORDS;
     for (let word = 0; word < HASH_WORDS; word++) to[toAt + word] = words[at + word]!;
   }
 
-  writeValue(address: number, side: number, from: Int32Array, fromAt: number): void {
-    const i = address ^ (address >> 31);
-    const words = (address < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
-    const at = (i & CHUNK_MASK) * NODE_WORDS + BLOCK_AT + side * HASH_WORDS;
+  writeValue(slot: number, side: number, from: Int32Array, fromAt: number): void {
+    const words = this.#nodes[slot >>> CHUNK_BITS]!;
+    const at = (slot & CHUNK_MASK) * NODE_WORDS + BLOCK_AT + side * HASH_WORDS;
     for (let word = 0; word < HASH_WORDS; word++) words[at + word] = from[fromAt + word]!;
-  }
-
-  #copyNode(from: number, to: number): void {
-    const i = from ^ (from >> 31);
-    const source = (from < 0 ? this.#staged : this.#nodes)[i >>> CHUNK_BITS]!;
-    const sourceAt = (i & CHUNK_MASK) * NODE_WORDS;
-    const j = to ^ (to >> 31);
-    const target = (to < 0 ? this.#staged : this.#nodes)[j >>> CHUNK_BITS]!;
-    const targetAt = (j & CHUNK_MASK) * NODE_WORDS;
-    for (let word = 0; word < NODE_WORDS; word++) target[targetAt + word] = source[sourceAt + word]!;
   }
 }
 

@@ -1,40 +1,54 @@
-// Hashes the changed nodes of a hyper tree level by level, deepest first, so that each level is a few calls of the batch hasher.
-// Every value goes straight to its place in the parent's block. While the edge to the parent is longer than one level,
-// the value is taken up again, once a level, with an empty sibling, until it stands at the node's top.
+// What a batch changes in the hyper tree, and the hashes that follow from it, until they are written to their nodes or forgotten. The nodes
+// themselves are only read, so that everybody else sees the tree as it was.
+//
+// Changed nodes are hashed level by level, deepest first, so that each level is a few calls of the batch hasher. A hash input is put
+// together from the node's block and the new values of its changed children; the hasher's output is where new values stay. So of the
+// 64 bytes of a block only the changed half is ever written back.
+// While the edge to the parent is longer than one level, a value is taken up again, once a level, with an empty sibling, until it
+// stands at the node's top.
 import { BLOCK_BYTES, DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
-import { BLOCK_WORDS, HASH_WORDS, type Arena } from './arena.ts';
+import { BLOCK_WORDS, HASH_WORDS, NONE, type Arena } from './arena.ts';
 import { DEPTH_MAX, LEAF_TAG } from './check.ts';
 
-/** Where a value belongs: the parent's address (below zero for a staged copy) and the side, in one number. The root has no parent. */
+/** Where a value belongs: the change of the parent and the side, in one number. The root has no parent. */
 export const ROOT_PLACE = 0x7fffffff;
 export const placeUnder = (parent: number, side: number): number => (parent << 1) | side;
 
-/** What a batch changed, as pairs in flat lists that are reused from batch to batch. */
-export class Changes {
-  /** Pairs of leaf and place. */
-  readonly leaves = new Growing();
-  /** For each depth, pairs of address and place. */
-  readonly levels: readonly Growing[] = Array.from({ length: DEPTH_MAX }, () => new Growing());
-
-  clear(): void {
-    this.leaves.length = 0;
-    for (const level of this.levels) level.length = 0;
-  }
-}
+// A change: the node's slot, the top that its value is to stand at, the place of its value; then for each side the new child, or NONE,
+// and where its new value is, or UNCHANGED.
+const CHANGE_WORDS = 8;
+const TOP_AT = 1;
+const PLACE_AT = 2;
+const CHILD_AT = 4;
+const VALUE_AT = 6;
+const UNCHANGED = -1;
 
 /** Blocks hashed at once: enough to feed the batch hasher, small enough to stay in the cache. */
 const RUN = 1024;
 const TAG_WORDS = new Int32Array(LEAF_TAG.slice().buffer);
 
-export class Rehasher {
+/** A moment that `settle` goes back to. */
+export interface Mark {
+  readonly changes: number;
+  readonly values: number;
+}
+
+export class Changes {
   readonly #hash: Hash;
   readonly #arena: Arena;
-  readonly #input = new Int32Array(RUN * BLOCK_WORDS);
-  readonly #output = new Int32Array(RUN * HASH_WORDS);
-  readonly #leafInput = new Int32Array(RUN * BLOCK_WORDS);
-  readonly #root = new Int32Array(HASH_WORDS);
+  #items = new Int32Array(1024 * CHANGE_WORDS);
+  #count = 0;
+  #values = new Int32Array(1024 * HASH_WORDS);
+  #valueCount = 0;
+  #rootValue = UNCHANGED;
+  /** Not hashed yet: pairs of leaf and place, and changes by the depth of their nodes. */
+  readonly #leaves = new Growing();
+  readonly #levels: readonly Growing[] = Array.from({ length: DEPTH_MAX }, () => new Growing());
+  /** Changes whose value does not stand at its top yet. */
   #open = new Growing();
   #stillOpen = new Growing();
+  readonly #input = new Int32Array(RUN * BLOCK_WORDS);
+  readonly #leafInput = new Int32Array(RUN * BLOCK_WORDS);
 
   constructor(hash: Hash, arena: Arena) {
     this.#hash = hash;
@@ -42,114 +56,196 @@ export class Rehasher {
     for (let i = 0; i < RUN; i++) this.#leafInput.set(TAG_WORDS, i * BLOCK_WORDS);
   }
 
-  /** Brings every changed value up to date and returns the root, which is one of them. */
-  rehash(changes: Changes): Uint8Array {
-    this.#hashLeaves(changes.leaves);
+  /** A new value of a leaf is due at `place`. */
+  addLeaf(leaf: number, place: number): void {
+    this.#leaves.push(leaf);
+    this.#leaves.push(place);
+  }
+
+  /** A new value of a node is due, standing at depth `top`, at `place`. */
+  addNode(slot: number, top: number, place: number): number {
+    const change = this.enter(slot, top, place);
+    this.#levels[this.#arena.depth(slot)]!.push(change);
+    return change;
+  }
+
+  /** A node whose value is not due before `due` says so. */
+  enter(slot: number, top: number, place: number): number {
+    const at = this.#count * CHANGE_WORDS;
+    if (at === this.#items.length) this.#items = grown(this.#items, 2 * at);
+    this.#items[at] = slot;
+    this.#items[at + TOP_AT] = top;
+    this.#items[at + PLACE_AT] = place;
+    this.#items[at + CHILD_AT] = NONE;
+    this.#items[at + CHILD_AT + 1] = NONE;
+    this.#items[at + VALUE_AT] = UNCHANGED;
+    this.#items[at + VALUE_AT + 1] = UNCHANGED;
+    return this.#count++;
+  }
+
+  due(change: number): void {
+    this.#levels[this.#arena.depth(this.#slot(change))]!.push(change);
+  }
+
+  setChild(change: number, side: number, reference: number): void {
+    this.#items[change * CHANGE_WORDS + CHILD_AT + side] = reference;
+  }
+
+  /** Computes all that is due, and returns the value at the root, if that is among it. */
+  hash(): Uint8Array {
+    this.#hashLeaves();
     for (let depth = DEPTH_MAX - 1; depth >= 0; depth--) {
+      const level = this.#levels[depth]!;
+      if (this.#open.length === 0 && level.length === 0) continue;
       this.#stillOpen.length = 0;
-      if (this.#open.length > 0) this.#lift(this.#open, depth);
-      if (changes.levels[depth]!.length > 0) this.#join(changes.levels[depth]!, depth);
+      this.#lift(this.#open, depth);
+      this.#join(level, depth);
+      level.length = 0;
       [this.#open, this.#stillOpen] = [this.#stillOpen, this.#open];
     }
-    return new Uint8Array(this.#root.slice().buffer);
+    const at = Math.max(0, this.#rootValue) * HASH_WORDS;
+    return new Uint8Array(this.#values.slice(at, at + HASH_WORDS).buffer);
   }
 
-  /** The value of a node as it stands at `depth`, between its own depth and its top. */
-  valueAt(slot: number, depth: number): Uint8Array {
-    const block = new Int32Array(BLOCK_WORDS);
-    this.#arena.readBlock(slot, block, 0);
-    const bytes = new Uint8Array(block.buffer);
-    let value = this.#hash.digest(bytes);
-    for (let level = this.#arena.depth(slot) - 1; level >= depth; level--) {
-      bytes.fill(0);
-      bytes.set(value, this.#arena.keyBit(this.#arena.leafBelow(slot), level) * DIGEST_BYTES);
-      value = this.#hash.digest(bytes);
+  /** Writes the changes to their nodes. */
+  write(from = 0): void {
+    const [items, values, arena] = [this.#items, this.#values, this.#arena];
+    for (let at = from * CHANGE_WORDS; at < this.#count * CHANGE_WORDS; at += CHANGE_WORDS) {
+      for (let side = 0; side < 2; side++) {
+        const child = items[at + CHILD_AT + side]!;
+        const value = items[at + VALUE_AT + side]!;
+        if (child !== NONE) arena.setChild(items[at]!, side, child);
+        if (value !== UNCHANGED) arena.writeValue(items[at]!, side, values, value * HASH_WORDS);
+      }
     }
-    return value;
   }
 
-  /** The value of a node's left (0) or right (1) child. */
-  childValue(slot: number, side: number): Uint8Array {
-    const words = new Int32Array(HASH_WORDS);
-    this.#arena.readValue(slot, side, words, 0);
-    return new Uint8Array(words.buffer);
+  clear(): void {
+    this.#count = 0;
+    this.#valueCount = 0;
+    this.#rootValue = UNCHANGED;
+    this.#leaves.length = 0;
+    for (const level of this.#levels) level.length = 0;
   }
 
-  #hashLeaves(leaves: Growing): void {
+  mark(): Mark {
+    return { changes: this.#count, values: this.#valueCount };
+  }
+
+  /** Hashes, writes and forgets what came behind the mark, all but the value that it led to, which belongs at `place`. */
+  settle(mark: Mark, place: number): Uint8Array {
+    const root = this.hash();
+    this.write(mark.changes);
+    const value = this.#valueOf(place) * HASH_WORDS;
+    this.#values.copyWithin(mark.values * HASH_WORDS, value, value + HASH_WORDS);
+    this.#setValue(place, mark.values);
+    this.#count = mark.changes;
+    this.#valueCount = mark.values + 1;
+    return root;
+  }
+
+  #slot(change: number): number {
+    return this.#items[change * CHANGE_WORDS]!;
+  }
+
+  #valueOf(place: number): number {
+    if (place === ROOT_PLACE) return this.#rootValue;
+    return this.#items[(place >> 1) * CHANGE_WORDS + VALUE_AT + (place & 1)]!;
+  }
+
+  #setValue(place: number, value: number): void {
+    if (place === ROOT_PLACE) this.#rootValue = value;
+    else this.#items[(place >> 1) * CHANGE_WORDS + VALUE_AT + (place & 1)] = value;
+  }
+
+  #hashLeaves(): void {
+    const leaves = this.#leaves;
     for (let at = 0; at < leaves.length; at += 2 * RUN) {
       const count = Math.min(RUN, (leaves.length - at) / 2);
       for (let i = 0; i < count; i++) {
         this.#arena.copyLeaf(leaves.items[at + 2 * i]!, this.#leafInput, i * BLOCK_WORDS + TAG_WORDS.length);
       }
-      this.#hashBlocks(this.#leafInput, count);
-      for (let i = 0; i < count; i++) this.#put(leaves.items[at + 2 * i + 1]!, i);
+      const first = this.#hashBlocks(this.#leafInput, count);
+      for (let i = 0; i < count; i++) this.#setValue(leaves.items[at + 2 * i + 1]!, first + i);
     }
+    leaves.length = 0;
   }
 
-  /** The branching level of nodes: hash the block. */
-  #join(nodes: Growing, depth: number): void {
-    for (let at = 0; at < nodes.length; at += 2 * RUN) {
-      const count = Math.min(RUN, (nodes.length - at) / 2);
+  /** The branching level of nodes: hash the block, with the new values in it. */
+  #join(changes: Growing, depth: number): void {
+    const [items, input, arena] = [this.#items, this.#input, this.#arena];
+    for (let from = 0; from < changes.length; from += RUN) {
+      const count = Math.min(RUN, changes.length - from);
+      const values = this.#values;
       for (let i = 0; i < count; i++) {
-        this.#arena.readBlock(nodes.items[at + 2 * i]!, this.#input, i * BLOCK_WORDS);
+        const at = changes.items[from + i]! * CHANGE_WORDS;
+        for (let side = 0; side < 2; side++) {
+          const to = i * BLOCK_WORDS + side * HASH_WORDS;
+          const value = items[at + VALUE_AT + side]!;
+          if (value === UNCHANGED) arena.readValue(items[at]!, side, input, to);
+          else
+            for (let word = 0; word < HASH_WORDS; word++)
+              input[to + word] = values[value * HASH_WORDS + word]!;
+        }
       }
-      this.#finish(nodes, at, count, depth);
+      this.#finish(changes, from, count, depth);
     }
   }
 
-  /** One more single-child level for nodes whose edge is not used up. */
-  #lift(nodes: Growing, depth: number): void {
-    for (let at = 0; at < nodes.length; at += 2 * RUN) {
-      const count = Math.min(RUN, (nodes.length - at) / 2);
+  /** One more single-child level for values whose edge is not used up. */
+  #lift(changes: Growing, depth: number): void {
+    const arena = this.#arena;
+    for (let from = 0; from < changes.length; from += RUN) {
+      const count = Math.min(RUN, changes.length - from);
       this.#input.fill(0, 0, count * BLOCK_WORDS);
       for (let i = 0; i < count; i++) {
-        const side = this.#arena.keyBit(this.#arena.leafBelow(nodes.items[at + 2 * i]!), depth);
-        this.#take(nodes.items[at + 2 * i + 1]!, i * BLOCK_WORDS + side * HASH_WORDS);
+        const at = changes.items[from + i]! * CHANGE_WORDS;
+        const side = arena.keyBit(arena.leafBelow(this.#items[at]!), depth);
+        const value = this.#valueOf(this.#items[at + PLACE_AT]!) * HASH_WORDS;
+        const to = i * BLOCK_WORDS + side * HASH_WORDS;
+        for (let word = 0; word < HASH_WORDS; word++) this.#input[to + word] = this.#values[value + word]!;
       }
-      this.#finish(nodes, at, count, depth);
+      this.#finish(changes, from, count, depth);
     }
   }
 
-  #finish(nodes: Growing, at: number, count: number, depth: number): void {
-    this.#hashBlocks(this.#input, count);
+  #finish(changes: Growing, from: number, count: number, depth: number): void {
+    const first = this.#hashBlocks(this.#input, count);
+    const items = this.#items;
     for (let i = 0; i < count; i++) {
-      const address = nodes.items[at + 2 * i]!;
-      const place = nodes.items[at + 2 * i + 1]!;
-      this.#put(place, i);
-      if (this.#arena.top(address) < depth) this.#stillOpen.push(address, place);
+      const change = changes.items[from + i]!;
+      this.#setValue(items[change * CHANGE_WORDS + PLACE_AT]!, first + i);
+      if (items[change * CHANGE_WORDS + TOP_AT]! < depth) this.#stillOpen.push(change);
     }
   }
 
-  #hashBlocks(input: Int32Array, count: number): void {
+  /** Hashes blocks into new values, and returns the first of these. */
+  #hashBlocks(input: Int32Array, count: number): number {
+    const first = this.#valueCount;
+    const words = (first + count) * HASH_WORDS;
+    if (words > this.#values.length) this.#values = grown(this.#values, 2 * words);
     this.#hash.blocks(
       new Uint8Array(input.buffer, 0, count * BLOCK_BYTES),
-      new Uint8Array(this.#output.buffer, 0, count * DIGEST_BYTES),
+      new Uint8Array(this.#values.buffer, first * DIGEST_BYTES, count * DIGEST_BYTES),
     );
-  }
-
-  #put(place: number, i: number): void {
-    if (place === ROOT_PLACE) this.#root.set(this.#output.subarray(i * HASH_WORDS, (i + 1) * HASH_WORDS));
-    else this.#arena.writeValue(place >> 1, place & 1, this.#output, i * HASH_WORDS);
-  }
-
-  #take(place: number, at: number): void {
-    if (place === ROOT_PLACE) this.#input.set(this.#root, at);
-    else this.#arena.readValue(place >> 1, place & 1, this.#input, at);
+    this.#valueCount += count;
+    return first;
   }
 }
 
-/** A list of pairs of 32-bit integers that grows. */
-export class Growing {
+/** A list of 32-bit integers that grows, and keeps its room when it is emptied. */
+class Growing {
   items = new Int32Array(64);
   length = 0;
 
-  push(first: number, second: number): void {
-    if (this.length === this.items.length) {
-      const grown = new Int32Array(this.length * 2);
-      grown.set(this.items);
-      this.items = grown;
-    }
-    this.items[this.length++] = first;
-    this.items[this.length++] = second;
+  push(item: number): void {
+    if (this.length === this.items.length) this.items = grown(this.items, 2 * this.length);
+    this.items[this.length++] = item;
   }
+}
+
+function grown(items: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(length);
+  larger.set(items);
+  return larger;
 }

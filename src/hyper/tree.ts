@@ -4,13 +4,13 @@
 // visible at once, `discard` forgets it. The same keys in the same order give the same root, however they were cut into batches.
 //
 // How: a binary trie in which a node exists only where two keys part (so a pair of keys that share 255 bits costs one node,
-// not 255). A batch is sorted, led down to the leaves it meets, and merged in one walk; nodes it changes are changed
-// in copies, which `commit` writes back.
-import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
+// not 255). A batch is sorted, led down to the leaves it meets, and merged in one walk, which makes a list of changes; `commit`
+// writes them to their nodes.
+import { BLOCK_BYTES, DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { Arena, KEY_AT, LEAF_BYTES, NONE } from './arena.ts';
 import { EMPTY_ROOT, type HyperLeaf, type HyperPath } from './check.ts';
-import { Changes, placeUnder, Rehasher, ROOT_PLACE } from './rehash.ts';
+import { Changes, placeUnder, ROOT_PLACE } from './rehash.ts';
 import { leavesByKey } from './sort.ts';
 
 export interface HyperProof {
@@ -35,14 +35,15 @@ const LEAF_DEPTH = 256;
 
 export class HyperTree {
   readonly #arena = new Arena();
-  readonly #rehasher: Rehasher;
-  readonly #changes = new Changes();
+  readonly #hash: Hash;
+  readonly #changes: Changes;
   #root = NONE;
   #rootHash = EMPTY_ROOT;
   #staged: Staged | undefined;
 
   constructor(hash: Hash) {
-    this.#rehasher = new Rehasher(hash, this.#arena);
+    this.#hash = hash;
+    this.#changes = new Changes(hash, this.#arena);
   }
 
   /** The number of distinct keys. */
@@ -85,15 +86,16 @@ export class HyperTree {
     for (let group = 0; group < 256; group++) {
       arena.permuteLeaves(starts[group]!, leavesByKey(arena, starts[group]!, starts[group + 1]!));
     }
-    this.#changes.clear();
     const insert = new Insert(arena, NONE, this.#changes);
-    const rootHash = insert.addSorted(count, () => this.#rehasher.rehash(this.#changes));
+    const rootHash = insert.addSorted(count);
     this.#staged = { root: insert.root, rootHash, leafCount: count };
     this.commit();
   }
 
   commit(): void {
     const staged = this.#takeStaged();
+    this.#changes.write();
+    this.#changes.clear();
     this.#arena.commit(staged.leafCount);
     this.#root = staged.root;
     this.#rootHash = staged.rootHash;
@@ -101,6 +103,7 @@ export class HyperTree {
 
   discard(): void {
     this.#takeStaged();
+    this.#changes.clear();
     this.#arena.discard();
   }
 
@@ -138,10 +141,9 @@ export class HyperTree {
 
   #stageLeaves(first: number, count: number): Uint8Array {
     assert(this.#staged === undefined, 'a batch is already staged in the hyper tree');
-    this.#changes.clear();
     const insert = new Insert(this.#arena, this.#root, this.#changes);
     const added = insert.addLeaves(first, count);
-    const rootHash = added === 0 ? this.#rootHash : this.#rehasher.rehash(this.#changes);
+    const rootHash = added === 0 ? this.#rootHash : this.#changes.hash();
     this.#staged = { root: insert.root, rootHash, leafCount: first + added };
     return rootHash.slice();
   }
@@ -160,14 +162,26 @@ export class HyperTree {
     let reference = this.#root;
     while (reference >= 0 && arena.depth(reference) < bit) {
       while (path.length < arena.depth(reference)) path.push(null);
-      path.push(this.#rehasher.childValue(reference, 1 - arena.keyBit(asked, arena.depth(reference))));
+      path.push(arena.childValue(reference, 1 - arena.keyBit(asked, arena.depth(reference))));
       reference = arena.childToward(reference, asked);
     }
     if (reference < 0) return { path: path.reverse(), leaf: true };
     // The key leaves the trie on the edge above a node: its place is empty, and the node's value stands beside it.
     while (path.length < bit) path.push(null);
-    path.push(this.#rehasher.valueAt(reference, bit + 1));
+    path.push(this.#valueAt(reference, bit + 1));
     return { path: path.reverse(), leaf: false };
+  }
+
+  /** The value of a node as it stands at `depth`, between its own depth and its top. */
+  #valueAt(slot: number, depth: number): Uint8Array {
+    const arena = this.#arena;
+    let value = this.#hash.digest(arena.block(slot));
+    for (let level = arena.depth(slot) - 1; level >= depth; level--) {
+      const bytes = new Uint8Array(BLOCK_BYTES);
+      bytes.set(value, arena.keyBit(arena.leafBelow(slot), level) * DIGEST_BYTES);
+      value = this.#hash.digest(bytes);
+    }
+    return value;
   }
 }
 
@@ -199,24 +213,25 @@ class Insert {
   }
 
   /** Fills an empty trie from leaves that stand in key order, hashing each part of it while it is in the processor's cache. */
-  addSorted(count: number, rehash: () => Uint8Array): Uint8Array {
+  addSorted(count: number): Uint8Array {
     this.#order = Int32Array.from({ length: count }, (_, i) => i);
+    const changes = this.#changes;
     let rootHash = EMPTY_ROOT;
     const build = (from: number, to: number, top: number, place: number): number => {
+      const mark = changes.mark();
       let reference: number;
       if (to - from <= PART) {
         reference = this.#build(from, to, top, place);
       } else {
         const depth = this.#arena.firstDifference(from, to - 1);
-        const slot = this.#arena.makeNode(depth, top, from);
+        reference = this.#arena.makeNode(depth, from);
+        const change = changes.enter(reference, top, place);
         const middle = this.#partition(from, to, depth);
-        this.#arena.setChild(slot, 0, build(from, middle, depth + 1, placeUnder(slot, 0)));
-        this.#arena.setChild(slot, 1, build(middle, to, depth + 1, placeUnder(slot, 1)));
-        this.#changes.levels[depth]!.push(slot, place);
-        reference = slot;
+        changes.setChild(change, 0, build(from, middle, depth + 1, placeUnder(change, 0)));
+        changes.setChild(change, 1, build(middle, to, depth + 1, placeUnder(change, 1)));
+        changes.due(change);
       }
-      rootHash = rehash();
-      this.#changes.clear();
+      rootHash = changes.settle(mark, place);
       return reference;
     };
     this.root = build(0, count, 0, ROOT_PLACE);
@@ -278,42 +293,44 @@ class Insert {
       return this.#splitEdge(reference, from, to, top, bit, place);
 
     const depth = arena.depth(reference);
-    const address = this.#stage(reference, top, place);
+    const change = this.#changes.addNode(reference, top, place);
     const middle = this.#partition(from, to, depth);
-    if (from < middle) this.#mergeChild(reference, 0, address, from, middle);
-    if (middle < to) this.#mergeChild(reference, 1, address, middle, to);
+    if (from < middle) this.#mergeChild(reference, 0, change, from, middle);
+    if (middle < to) this.#mergeChild(reference, 1, change, middle, to);
     return reference;
   }
 
-  #mergeChild(reference: number, side: number, address: number, from: number, to: number): void {
+  #mergeChild(reference: number, side: number, change: number, from: number, to: number): void {
     const child = this.#arena.child(reference, side);
     const top = this.#arena.depth(reference) + 1;
-    this.#arena.setChild(address, side, this.#merge(child, from, to, top, placeUnder(address, side)));
+    const merged = this.#merge(child, from, to, top, placeUnder(change, side));
+    if (merged !== child) this.#changes.setChild(change, side, merged);
   }
 
   /** Some leaves part from the edge above `reference` at `bit`, its earliest parting: a new node stands there. */
   #splitEdge(reference: number, from: number, to: number, top: number, bit: number, place: number): number {
-    const slot = this.#make(bit, top, this.#order[from]!, place);
+    const slot = this.#arena.makeNode(bit, this.#order[from]!);
+    const change = this.#changes.addNode(slot, top, place);
     // Sorted, the leaves that part here stand at one end, on the side of their bit; for the rest the edge goes on.
     const middle = this.#partition(from, to, bit);
     const partSide = from < middle && this.#parting[from] === bit ? 0 : 1;
     const [partFrom, partTo, goFrom, goTo] =
       partSide === 0 ? [from, middle, middle, to] : [middle, to, from, middle];
-    const goPlace = placeUnder(slot, 1 - partSide);
-    const parted = this.#build(partFrom, partTo, bit + 1, placeUnder(slot, partSide));
+    const goPlace = placeUnder(change, 1 - partSide);
+    const parted = this.#build(partFrom, partTo, bit + 1, placeUnder(change, partSide));
     const going =
       goFrom < goTo
         ? this.#merge(reference, goFrom, goTo, bit + 1, goPlace)
         : this.#moveDown(reference, bit + 1, goPlace);
-    this.#arena.setChild(slot, partSide, parted);
-    this.#arena.setChild(slot, 1 - partSide, going);
+    this.#changes.setChild(change, partSide, parted);
+    this.#changes.setChild(change, 1 - partSide, going);
     return slot;
   }
 
   /** An unchanged subtree under a new parent: its edge is shorter, so its value is hashed anew. */
   #moveDown(reference: number, top: number, place: number): number {
-    if (reference < 0) this.#changes.leaves.push(~reference, place);
-    else this.#stage(reference, top, place);
+    if (reference < 0) this.#changes.addLeaf(~reference, place);
+    else this.#changes.addNode(reference, top, place);
     return reference;
   }
 
@@ -321,28 +338,17 @@ class Insert {
   #build(from: number, to: number, top: number, place: number): number {
     const leaf = this.#order[from]!;
     if (to - from === 1) {
-      this.#changes.leaves.push(leaf, place);
+      this.#changes.addLeaf(leaf, place);
       return ~leaf;
     }
     const depth = this.#arena.firstDifference(leaf, this.#order[to - 1]!);
     if (depth === LEAF_DEPTH) throw new QedError('store-corrupt', 'the hyper image holds a key twice');
-    const slot = this.#make(depth, top, leaf, place);
+    const slot = this.#arena.makeNode(depth, leaf);
+    const change = this.#changes.addNode(slot, top, place);
     const middle = this.#partition(from, to, depth);
-    this.#arena.setChild(slot, 0, this.#build(from, middle, depth + 1, placeUnder(slot, 0)));
-    this.#arena.setChild(slot, 1, this.#build(middle, to, depth + 1, placeUnder(slot, 1)));
+    this.#changes.setChild(change, 0, this.#build(from, middle, depth + 1, placeUnder(change, 0)));
+    this.#changes.setChild(change, 1, this.#build(middle, to, depth + 1, placeUnder(change, 1)));
     return slot;
-  }
-
-  #make(depth: number, top: number, leaf: number, place: number): number {
-    const slot = this.#arena.makeNode(depth, top, leaf);
-    this.#changes.levels[depth]!.push(slot, place);
-    return slot;
-  }
-
-  #stage(reference: number, top: number, place: number): number {
-    const address = this.#arena.stageNode(reference, top);
-    this.#changes.levels[this.#arena.depth(reference)]!.push(address, place);
-    return address;
   }
 
   /** The first of the sorted leaves whose key has a one at `bit`. */
