@@ -6,7 +6,8 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join, resolve } from 'node:path';
+import { extname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { createKeyFiles } from '../../src/crypto/keys.ts';
 import { LOG_KEY } from '../../src/crypto/vkey.ts';
@@ -41,9 +42,15 @@ type Config = z.output<typeof configSchema>;
 
 export type ClusterNode = z.output<typeof nodeSchema>;
 
+/** A program and its arguments, before those that are added. */
+export type Program = readonly [command: string, ...args: string[]];
+/** What runs `qed` for a node. */
+export type Launcher = (node: ClusterNode) => Program;
+
 export interface Cluster extends Omit<Config, 'format'> {
   readonly directory: string;
   readonly apiKey: string;
+  readonly launcher: Launcher;
 }
 
 export const addressOf = ({ host, ports }: ClusterNode, part: Part): string => `${host}:${ports[part]}`;
@@ -65,7 +72,8 @@ export interface NewCluster {
   readonly firstPort?: number | undefined;
   readonly origin?: string | undefined;
   /** Where the nodes listen, for clusters in networks of their own; this machine for itself alone otherwise. */
-  readonly hosts?: readonly string[];
+  readonly hosts?: readonly string[] | undefined;
+  readonly launcher?: Launcher | undefined;
 }
 
 /** Writes the directory. Nothing runs yet. */
@@ -74,6 +82,7 @@ export async function createCluster({
   firstPort,
   origin,
   hosts,
+  launcher,
   ...rest
 }: NewCluster): Promise<Cluster> {
   const directory = resolve(rest.directory);
@@ -98,7 +107,7 @@ export async function createCluster({
     isFounded: false,
     nodes,
   });
-  return openCluster(directory);
+  return openCluster(directory, launcher);
 }
 
 function nodeAt(at: number, firstPort: number, host: string): ClusterNode {
@@ -136,7 +145,13 @@ function isFree(wanted: number): Promise<boolean> {
   });
 }
 
-export function openCluster(given: string): Cluster {
+/** This program, run the way it is run now. */
+function runSelf(): Program {
+  const entry = new URL(`../qed${extname(import.meta.url)}`, import.meta.url);
+  return [process.execPath, ...process.execArgv, fileURLToPath(entry)];
+}
+
+export function openCluster(given: string, launcher: Launcher = runSelf): Cluster {
   const directory = resolve(given);
   if (!existsSync(configPath(directory)))
     throw new QedError('option-malformed', `--dir: there is no cluster in ${directory}`, {
@@ -146,7 +161,7 @@ export function openCluster(given: string): Cluster {
     const { format: _, ...config } = configSchema.parse(
       JSON.parse(readFileSync(configPath(directory), 'utf8')),
     );
-    return { ...config, directory, apiKey: readFileSync(apiKeyPath(directory), 'utf8').trim() };
+    return { ...config, directory, launcher, apiKey: readFileSync(apiKeyPath(directory), 'utf8').trim() };
   } catch (cause) {
     throw new QedError(
       'option-malformed',
@@ -156,8 +171,8 @@ export function openCluster(given: string): Cluster {
   }
 }
 
-export function markFounded({ directory, apiKey: _, ...config }: Cluster): void {
-  writeConfig(directory, { format: 'qed cluster v1', ...config, isFounded: true });
+export function markFounded({ directory, origin, vkey, nodes }: Cluster): void {
+  writeConfig(directory, { format: 'qed cluster v1', origin, vkey, isFounded: true, nodes });
 }
 
 /** In one step: the file is whole or as it was. */

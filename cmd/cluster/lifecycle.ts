@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import { QedError } from '../../src/errors.ts';
 import { usage, type ClientCommand } from '../client/command.ts';
-import { type World } from '../client/world.ts';
 import { dirFlag, say, sharedOptions } from './command.ts';
 import {
   createCluster,
@@ -16,7 +15,7 @@ import {
   type ClusterNode,
 } from './layout.ts';
 import { alone, lookAt, startNode, stopNode } from './processes.ts';
-import { untilSettled } from './views.ts';
+import { untilSettled, type Leading } from './views.ts';
 
 const SETTLED_MS = 60_000;
 
@@ -63,8 +62,7 @@ export const run: ClientCommand<typeof sharedOptions> = {
         cluster,
         'It is the same cluster; see qed cluster status, or start single nodes with qed cluster start-node.',
       );
-      await startAll(cluster, world);
-      const { node, term } = await untilSettled(openCluster(dir), SETTLED_MS);
+      const { node, term } = await startAll(cluster, world.err);
       const summary = { ...summaryOf(cluster), leaderId: node.nodeId, term };
       const text = [
         describeCluster(cluster),
@@ -85,30 +83,34 @@ function tryNext({ directory }: Cluster, leader: ClusterNode, dir: string): stri
   return `Try next:\n  ${key} qed client add --event "hello" --endpoint ${urlOf(leader)}\n  qed cluster failover --kill${dirFlag(dir)}`;
 }
 
-/** What was started is stopped again when a node cannot start. */
-async function startAll(cluster: Cluster, world: World): Promise<void> {
+/** Resolves when all nodes are one cluster. What was started is stopped again when a node cannot start. */
+export async function startAll(
+  cluster: Cluster,
+  tell: (line: string) => void = () => undefined,
+): Promise<Leading> {
   try {
-    if (cluster.isFounded) await Promise.all(cluster.nodes.map((node) => start(cluster, node, world)));
-    else await found(cluster, world);
+    if (cluster.isFounded) await Promise.all(cluster.nodes.map((node) => start(cluster, node, tell)));
+    else await found(cluster, tell);
   } catch (error) {
     await Promise.all(cluster.nodes.map((node) => stopNode(cluster, node)));
     throw error;
   }
+  return untilSettled(cluster, SETTLED_MS);
 }
 
 /** The first node founds the cluster, the others join it; from then on all are the same. */
-async function found(cluster: Cluster, world: World): Promise<void> {
+async function found(cluster: Cluster, tell: (line: string) => void): Promise<void> {
   const [first, ...others] = cluster.nodes;
-  await start(cluster, first!, world);
+  await start(cluster, first!, tell);
   markFounded(cluster);
-  for (const node of others) await start({ ...cluster, isFounded: true }, node, world);
+  for (const node of others) await start({ ...cluster, isFounded: true }, node, tell);
 }
 
-async function start(cluster: Cluster, node: ClusterNode, world: World): Promise<void> {
+async function start(cluster: Cluster, node: ClusterNode, tell: (line: string) => void): Promise<void> {
   if (lookAt(cluster, node).isStale)
-    world.err(`${node.nodeId}: its pid file names a process that is gone; it is written anew`);
+    tell(`${node.nodeId}: its pid file names a process that is gone; it is written anew`);
   await startNode(cluster, node);
-  world.err(`${node.nodeId} runs at ${urlOf(node)}`);
+  tell(`${node.nodeId} runs at ${urlOf(node)}`);
 }
 
 function refuseRunning(cluster: Cluster, hint: string): void {

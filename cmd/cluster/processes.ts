@@ -2,8 +2,7 @@
 // says nothing: ids are given again. So the file also holds when the process began, and a process that began at another time is a stranger's.
 import { execFileSync, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { extname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { QedError } from '../../src/errors.ts';
 import {
@@ -25,9 +24,6 @@ export interface NodeProcess {
   /** There is a file for a process that has ended, or that is not the node. */
   readonly isStale: boolean;
 }
-
-/** The program that runs a node, before its arguments. */
-export type Program = readonly [command: string, ...args: string[]];
 
 const START_MS = 60_000;
 const STOP_MS = 40_000;
@@ -107,27 +103,14 @@ export function lookAt(cluster: Cluster, node: ClusterNode): NodeProcess {
   return { state: 'stopped', pid: undefined, isStale: exists(path) };
 }
 
-/** This program, run the way it is run now. */
-export function ownProgram(): Program {
-  const entry = new URL(`../qed${extname(import.meta.url)}`, import.meta.url);
-  return [process.execPath, ...process.execArgv, fileURLToPath(entry)];
-}
-
 /** Starts the node and resolves when it answers. One that ends instead is reported with the last lines of its log. */
-export async function startNode(
-  cluster: Cluster,
-  node: ClusterNode,
-  {
-    program = ownProgram(),
-    signal,
-  }: { readonly program?: Program; readonly signal?: AbortSignal | undefined } = {},
-): Promise<void> {
+export async function startNode(cluster: Cluster, node: ClusterNode, signal?: AbortSignal): Promise<void> {
   const path = pidPath(cluster, node);
   const before = lookAt(cluster, node);
   if (before.state !== 'stopped')
     throw new QedError('store-locked', `${node.nodeId} runs already, as process ${before.pid ?? 0}`);
   const log = openSync(logPath(cluster, node), 'a', 0o600);
-  const [command, ...args] = program;
+  const [command, ...args] = cluster.launcher(node);
   const child = spawn(command, [...args, ...startArguments(cluster, node)], {
     cwd: cluster.directory,
     detached: true,
