@@ -16,7 +16,7 @@ import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { decodeEntry, encodeEntries, ENTRY_BYTES } from '../history/entry.ts';
 import { type HistoryView } from '../history/view.ts';
-import { type HyperTree } from '../hyper/tree.ts';
+import { HyperTree } from '../hyper/tree.ts';
 import { openImageWriter, readImage, setImageAside, type ImageRead, type ImageWriter } from './image.ts';
 import { type Store, type Write } from './store.ts';
 
@@ -273,10 +273,18 @@ function digestsOf(entries: Uint8Array): Uint8Array {
   return digests;
 }
 
+export interface Trees {
+  readonly balloon: Balloon;
+  /** The hyper tree of the balloon. */
+  readonly hyper: HyperTree;
+  readonly image: ImageWriter | undefined;
+}
+
 /** Opens both trees. When the image does not lead to the right digest it is set aside, and the entries alone have to. */
-function openTrees(options: DurableBalloonOptions): { balloon: Balloon; image: ImageWriter | undefined } {
+export function openTrees(options: Omit<DurableBalloonOptions, 'durable'>): Trees {
   const { store, hash, imagePath, onEvent = () => undefined } = options;
   let found: ImageRead = { leaves: 0, end: 0, damage: undefined };
+  let hyper = new HyperTree(hash);
 
   function rebuild(view: HistoryView): HyperTree {
     const progress = (versions: number): void => {
@@ -302,11 +310,11 @@ function openTrees(options: DurableBalloonOptions): { balloon: Balloon; image: I
     found = yield* segments;
   }
 
-  const balloon = Balloon.open(hash, store, rebuild);
-  if (imagePath === undefined) return { balloon, image: undefined };
+  const balloon = Balloon.open(hash, store, (view) => (hyper = rebuild(view)));
+  if (imagePath === undefined) return { balloon, hyper, image: undefined };
   const image = openImageWriter(imagePath, hash, found, (error) => {
     onEvent({ kind: 'image-failed', error });
   });
   image.follow(balloon.hyper);
-  return { balloon, image };
+  return { balloon, hyper, image };
 }
