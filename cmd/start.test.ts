@@ -196,7 +196,18 @@ describe('says what is wrong, and what to do', () => {
       code: 64,
       says: '--tls-cert: x cannot be read',
     },
-    { name: 'a cluster', args: ['--join-addr', ':8700'], code: 64, says: 'clusters are not there yet' },
+    {
+      name: 'a cluster that is no address',
+      args: ['--join-addr', ':8700,x'],
+      code: 64,
+      says: '--join-addr: "x"',
+    },
+    {
+      name: 'a cluster of which it would be the first node',
+      args: ['--mgmt-addr', '127.0.0.1:18719', '--join-addr', ':18719'],
+      code: 64,
+      says: 'this node itself',
+    },
     {
       name: 'a configuration that is not there',
       args: ['--config', '/nowhere.json'],

@@ -5,13 +5,14 @@ import type { Logger } from 'pino';
 import { createSecureContext } from 'node:tls';
 import { type Argv } from 'yargs';
 import { QedError } from '../src/errors.ts';
+import type { MemberStatus } from '../src/replication/cluster.ts';
 import { dialAddress } from '../src/gossip/address.ts';
 import { isGuessable, readApiKeys, singleKey, type Access } from '../src/server/auth.ts';
 import type { Tls } from '../src/server/http.ts';
-import { isLoopback, parseAddress, type Wanted } from '../src/server/listen.ts';
+import { isLoopback, parseAddress, urlOf, type Wanted } from '../src/server/listen.ts';
 import type { NodeEvent } from '../src/server/node.ts';
 import type { Server, ServerOptions } from '../src/server/server.ts';
-import { createLogger, LEVELS, untilStopped } from './daemon.ts';
+import { createLogger, LEVELS, readWanted, untilStopped } from './daemon.ts';
 import { withSettings } from './settings.ts';
 import { software } from './version.ts';
 
@@ -52,13 +53,26 @@ const options = {
     describe: 'Metrics',
     defaultDescription: '127.0.0.1:8600, or a free port',
   },
-  'raft-addr': { type: 'string', describe: 'For clusters; a single node does not use it' },
+  'raft-addr': {
+    type: 'string',
+    describe: 'Where the other nodes of a cluster reach this one',
+    defaultDescription: '127.0.0.1:8500, or a free port',
+  },
+  'advertise-host': {
+    type: 'string',
+    describe: 'Host at which others reach a node that listens on all interfaces',
+    defaultDescription: 'the first address of this machine',
+  },
   'gossip-addr': {
     type: 'string',
     describe: 'Gossip, which carries signed snapshots to agents; "off" for none',
     defaultDescription: '127.0.0.1:8400, or a free port',
   },
-  'join-addr': { type: 'string', describe: 'For clusters; not there yet' },
+  'join-addr': {
+    type: 'string',
+    describe: 'Join a cluster: management addresses of its nodes, with commas; not needed again later',
+  },
+  'tls-ca': { type: 'string', describe: 'Certificates that those of --join-addr must lead to, PEM' },
   'gossip-join-addr': {
     type: 'string',
     describe: 'Gossip members to join, with commas between them: host:port or multiaddr',
@@ -67,6 +81,10 @@ const options = {
   'tls-key': { type: 'string', describe: 'Key of the certificate, PEM' },
   'store-events': { type: 'boolean', describe: 'Keep the events themselves, not only their digests' },
   'rate-limit': { type: 'number', describe: 'Requests a second from one address; more are refused' },
+  drills: {
+    type: 'boolean',
+    describe: 'For exercises: POST /drills/delay on the management port makes messages to other nodes late',
+  },
   log: { alias: 'l', choices: LEVELS, default: 'info', describe: 'Least severe messages to print' },
 } as const;
 
@@ -95,12 +113,13 @@ async function runServer(flags: Flags): Promise<void> {
   // The API key is not for everybody who lists processes.
   process.title = 'qed start';
   const logger = createLogger(flags.log);
-  refuseCluster(flags, logger);
   let access = readAccess(flags, logger);
   const listeners = readListeners(flags, access);
   const tls = readTls(flags);
   // Loaded here: no other command should wait for a server's libraries.
   const { startServer } = await import('../src/server/server.ts');
+  const stopping = new AbortController();
+  const stopped = untilStopped().then(() => stopping.abort());
   const server = await startServer({
     path: flags.path,
     raftPath: flags.raftpath,
@@ -112,6 +131,10 @@ async function runServer(flags: Flags): Promise<void> {
     now: Date.now,
     onEvent: (event) => logEvent(logger, event),
     ...listeners,
+    advertisedHost: flags['advertise-host'],
+    join: readJoin(flags, tls !== undefined),
+    signal: stopping.signal,
+    hasDrills: flags.drills,
     gossip: readGossip(flags),
     access: () => access,
     tls,
@@ -130,7 +153,7 @@ async function runServer(flags: Flags): Promise<void> {
       logger.error({ err: error }, 'API keys and certificates stay as they were');
     }
   });
-  await untilStopped();
+  await stopped;
   logger.info('stopping: answers in flight are finished first');
   await server.close();
 }
@@ -154,28 +177,54 @@ function logEvent(logger: Logger, event: NodeEvent): void {
     case 'log-repaired':
       logger.warn(`the replicated log was mended: ${event.repair}`);
       return;
+    case 'join-ignored':
+      logger.info('--join-addr is not needed: this node is a member of its cluster already');
+      return;
+    case 'join-retried':
+      logger.warn(`could not join, try ${event.tries}: ${event.why}; trying again`);
+      return;
+    case 'join-accepted':
+      logger.info(`joined the cluster of ${event.members.join(', ')}`);
+      return;
+    case 'raft':
+      logger[event.level](event.line);
+      return;
+    case 'members':
+      logger.info(`members: ${event.members.map(describeMember).join(', ')}`);
+      return;
+    case 'peer-refused':
+      logger.warn(`a connection from ${event.remote} was refused: ${event.why}`);
+      return;
+    case 'catching-up':
+      logger.info('too far behind for the logs of the others: fetching entries from them');
+      return;
+    case 'fetched':
+      logger.debug(`fetched ${event.versions} of ${event.of} events`);
+      return;
+    case 'caught-up':
+      logger.info('caught up with the others');
+      return;
+    case 'catch-up-failed':
+      logger.warn({ err: event.error }, 'could not catch up; trying again');
+      return;
     case 'failed':
       logger.error({ err: event.error }, 'the node takes no more events until it is started again');
       return;
   }
 }
 
-function refuseCluster(flags: Flags, logger: Logger): void {
-  for (const name of ['join-addr'] as const) {
-    if (flags[name] === undefined) continue;
-    throw new QedError(
-      'option-malformed',
-      `--${name}: clusters are not there yet; this version runs single nodes`,
-      {
-        hint: 'Start without it for a node of its own.',
-      },
-    );
-  }
-  for (const name of ['raft-addr'] as const) {
-    if (flags[name] === undefined) continue;
-    parseAddress(flags[name], `--${name}`);
-    logger.info(`--${name} is not used: a single node has no peers`);
-  }
+function describeMember({ nodeId, raftAddr, isVoter }: MemberStatus): string {
+  return `${nodeId} at ${raftAddr}${isVoter ? '' : ', not a voter yet'}`;
+}
+
+function readJoin(flags: Flags, isTls: boolean): ServerOptions['join'] {
+  const { 'join-addr': text, 'api-key': apiKey } = flags;
+  if (text === undefined) return undefined;
+  const addresses = text.split(',').filter((one) => one !== '');
+  if (addresses.length === 0) throw new QedError('option-malformed', '--join-addr names no address');
+  for (const address of addresses) urlOf(address, { flag: '--join-addr', isTls });
+  const ca = flags['tls-ca'] === undefined ? undefined : readPem(flags['tls-ca'], '--tls-ca');
+  return { addresses, apiKey, isTls, ca };
 }
 
 function readAccess(flags: Flags, logger: Logger): Access {
@@ -199,7 +248,7 @@ function readAccess(flags: Flags, logger: Logger): Access {
 function readListeners(
   flags: Flags,
   { keys }: Access,
-): Pick<ServerOptions, 'http' | 'management' | 'metrics'> {
+): Pick<ServerOptions, 'http' | 'management' | 'metrics' | 'raft'> {
   const isGuarded = keys.length > 0 || flags.insecure === true;
   function wanted(
     flag: '--http-addr' | '--mgmt-addr' | '--metrics-addr',
@@ -218,8 +267,10 @@ function readListeners(
   }
   return {
     http: { ...wanted('--http-addr', flags['http-addr'], 8800), isPortFree: false },
-    management: { ...wanted('--mgmt-addr', flags['mgmt-addr'], 8700), isPortFree: false },
+    management: wanted('--mgmt-addr', flags['mgmt-addr'], 8700),
     metrics: wanted('--metrics-addr', flags['metrics-addr'], 8600),
+    // Nobody gets in there without a node key that the cluster knows.
+    raft: readWanted('--raft-addr', flags['raft-addr'], 8500, { isPortFree: true }),
   };
 }
 

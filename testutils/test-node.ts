@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import Fastify from 'fastify';
 import { createCosigner, createLogSigner } from '../src/crypto/signer.ts';
 import { nativeHash } from '../src/crypto/hash-node.ts';
-import { openSingleLog } from '../src/replication/single.ts';
+import { openClusterLog } from '../src/replication/cluster.ts';
 import { buildApi, type ApiOptions } from '../src/server/api.ts';
 import { type App } from '../src/server/http.ts';
 import { type Identity } from '../src/server/identity.ts';
@@ -31,20 +31,22 @@ export interface TestDisks {
 
 export function testDisks(): TestDisks {
   const key = () => generateKeyPairSync('ed25519').privateKey;
+  const nodeKey = key();
   const identity = {
     origin: 'example.org/log',
     nodeId: 'node0',
     signer: createLogSigner('example.org/log', key()),
-    cosigner: createCosigner('example.org/log/node0', key()),
+    cosigner: createCosigner('example.org/log/node0', nodeKey),
+    nodeKey,
+    host: undefined,
   };
   return { identity, store: memoryDisk(), events: memoryDisk(), log: createFakeDisk() };
 }
 
 export interface TestNodeOptions extends Partial<Pick<NodeOptions, 'limits' | 'now' | 'storeEvents'>> {
   readonly disks?: TestDisks;
-  /** Stands between the node and its store, or its log. */
+  /** Stands between the node and its store. */
   readonly wrapStore?: (store: Store) => Store;
-  readonly wrapLog?: (log: NodeParts['log']) => NodeParts['log'];
 }
 
 export interface TestNode {
@@ -61,12 +63,21 @@ export async function openTestNode(options: TestNodeOptions = {}): Promise<TestN
   const memory = openMemoryStore(disks.store);
   const store = options.wrapStore?.(memory) ?? memory;
   const durable = await openDurableBalloon({ store, hash: nativeHash, durable: false, onEvent });
-  const log = await openSingleLog({ directory: '/raft', nodeId: disks.identity.nodeId, disk: disks.log });
+  const address = '127.0.0.1:1';
   const parts: NodeParts = {
     identity: disks.identity,
     store,
     durable,
-    log: options.wrapLog?.(log) ?? log,
+    openLog: (hooks) =>
+      openClusterLog({
+        directory: '/raft',
+        disk: disks.log,
+        self: { nodeId: disks.identity.nodeId, raftAddr: address, httpAddr: address, mgmtAddr: address },
+        nodeKey: disks.identity.nodeKey,
+        listen: '127.0.0.1:0',
+        start: 'found',
+        ...hooks,
+      }),
     hash: nativeHash,
     payloads: options.storeEvents ? openPayloads(openMemoryStore(disks.events), nativeHash) : undefined,
     storageBytes: () => Promise.resolve({ database: 1, log: 2 }),

@@ -3,7 +3,8 @@
 // One loop, from the last applied record on: after a start it works through what the database missed, by the same steps as ever after.
 // A database that cannot be written, or a log that cannot be read, ends the loop for good: `failure` says why, and who waits is told that
 // the outcome is unknown, because the record is in the log and the next start will apply it.
-import { decodeRecord } from '../balloon/record.ts';
+// A database that catches up from peers jumps over records: `moved` says so, and who waits for one of them is told the same.
+import { decodeLogItem } from '../balloon/record.ts';
 import { QedError } from '../errors.ts';
 import { type ReplicatedLog } from '../replication/replicated-log.ts';
 import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts';
@@ -25,6 +26,8 @@ export interface Applier {
   readonly propose: (payload: Uint8Array) => Promise<Applied>;
   /** Resolves when all records up to `index` are applied. */
   readonly reach: (index: number) => Promise<void>;
+  /** The database got everything up to `index` from elsewhere. The loop was told by the log, and goes on behind it. */
+  readonly moved: (index: number) => void;
   readonly failure: QedError | undefined;
   /** Ends the loop behind the record that is being applied. */
   readonly close: () => Promise<void>;
@@ -54,7 +57,7 @@ export function startApplier(options: ApplierOptions): Applier {
   async function run(): Promise<void> {
     for await (const group of log.committed(position, { signal: stop.signal })) {
       for (const { index, payload } of group) {
-        settle(index, await durable.apply(index, decodeRecord(payload)));
+        settle(index, await durable.apply(index, decodeLogItem(payload)));
         unsyncedBytes += payload.length;
         if (stop.signal.aborted) return;
       }
@@ -68,11 +71,27 @@ export function startApplier(options: ApplierOptions): Applier {
     waiters.delete(index);
     if (waiter) waiter.resolve(applied);
     else if (proposing > 0) early.set(index, applied);
+    tellReachers();
+    options.onApplied?.();
+  }
+
+  function tellReachers(): void {
     for (const reacher of reachers) {
       if (reacher.index > position) continue;
       reachers.delete(reacher);
       reacher.resolve();
     }
+  }
+
+  function moved(index: number): void {
+    if (index <= position) return;
+    position = index;
+    for (const waiter of waiters.values()) {
+      if (waiter.index > index) continue;
+      waiters.delete(waiter.index);
+      waiter.reject(jumpedOver());
+    }
+    tellReachers();
     options.onApplied?.();
   }
 
@@ -108,6 +127,7 @@ export function startApplier(options: ApplierOptions): Applier {
       if (applied) return applied;
       return await new Promise((resolve, reject) => {
         if (hasEnded) reject(unknownOutcome(failure));
+        else if (index <= position) reject(jumpedOver());
         else waiters.set(index, { index, resolve, reject });
       });
     } finally {
@@ -126,6 +146,7 @@ export function startApplier(options: ApplierOptions): Applier {
         else if (hasEnded) reject(failure ?? new QedError('store-closed', 'the node is stopping'));
         else reachers.add({ index, resolve, reject });
       }),
+    moved,
     get failure() {
       return failure;
     },
@@ -134,6 +155,13 @@ export function startApplier(options: ApplierOptions): Applier {
       await running;
     },
   };
+}
+
+/** The record is applied, but what became of its requests is known to the peers alone. */
+function jumpedOver(): QedError {
+  return new QedError('outcome-unknown', 'the record came to this node among many that it had missed', {
+    hint: 'Send it again with the same idempotency key, or look for the event first.',
+  });
 }
 
 function unknownOutcome(failure: QedError | undefined): QedError {

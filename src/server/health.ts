@@ -1,5 +1,6 @@
 // What is wrong with a node, as far as it has noticed. After a failed write it takes no more events and still answers what it can read; once it
-// has found damaged bytes it does not answer either. Only another start changes that, so the first cause of each is kept and told.
+// has found damaged bytes, or that its digests are not those of its cluster, it does not answer either. Only another start changes that, so the
+// first cause of each is kept and told.
 import { QedError } from '../errors.ts';
 
 export interface Health {
@@ -20,7 +21,11 @@ export interface HealthWatch {
   readonly noteFailedWrite: (error: QedError) => void;
 }
 
-export function watchHealth(tell: (error: QedError) => void): HealthWatch {
+/** `lateness`: why a node with nothing wrong is not ready yet. */
+export function watchHealth(
+  tell: (error: QedError) => void,
+  lateness: () => QedError | undefined = () => undefined,
+): HealthWatch {
   let failedWrite: QedError | undefined;
   let damage: QedError | undefined;
 
@@ -31,7 +36,10 @@ export function watchHealth(tell: (error: QedError) => void): HealthWatch {
   }
 
   return {
-    health: () => ({ isReady: !damage && !failedWrite, error: damage ?? failedWrite }),
+    health() {
+      const error = damage ?? failedWrite ?? lateness();
+      return { isReady: error === undefined, error };
+    },
     checkTaking() {
       const error = damage ?? failedWrite;
       if (error) throw error;
@@ -40,15 +48,19 @@ export function watchHealth(tell: (error: QedError) => void): HealthWatch {
       if (damage) throw damage;
     },
     note(error) {
-      if (error instanceof QedError && error.code === 'store-corrupt') noteDamage(error);
+      if (error instanceof QedError && isDamage(error)) noteDamage(error);
       return error;
     },
     noteFailedWrite(error) {
-      if (error.code === 'store-corrupt') noteDamage(error);
+      if (isDamage(error)) noteDamage(error);
       else if (!failedWrite) {
         failedWrite = error;
         tell(error);
       }
     },
   };
+}
+
+function isDamage({ code }: QedError): boolean {
+  return code === 'store-corrupt' || code === 'diverged';
 }

@@ -16,6 +16,10 @@ export interface Identity {
   readonly nodeId: string;
   readonly signer: LogSigner;
   readonly cosigner: Cosigner;
+  /** Proves to its peers who it is. */
+  readonly nodeKey: KeyObject;
+  /** By which name or address of its machine it became a member, if that had to be found out. */
+  readonly host: string | undefined;
 }
 
 export interface IdentityOptions {
@@ -26,6 +30,8 @@ export interface IdentityOptions {
   readonly passphrase?: string | undefined;
   readonly origin?: string | undefined;
   readonly nodeId?: string | undefined;
+  /** Remembered from the first start. */
+  readonly host?: string | undefined;
 }
 
 const NODE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -36,6 +42,7 @@ const nodeFile = z.strictObject({
   vkey: z.string(),
   nodeId: z.string().regex(NODE_ID),
   nodeVkey: z.string(),
+  host: z.string().optional(),
 });
 type NodeFile = z.output<typeof nodeFile>;
 
@@ -65,16 +72,18 @@ export function openIdentity(options: IdentityOptions): Identity {
   const nodeKey = readPrivateKey(nodeKeyPath, passphrase);
   const nodeId = options.nodeId ?? known?.nodeId ?? defaultNodeId(publicKeyOf(nodeKey));
   const cosigner = createCosigner(nodeName(origin, nodeId), nodeKey);
+  const host = known === undefined ? options.host : known.host;
   const found: NodeFile = {
     format: 'qed node v1',
     origin,
     vkey: signer.vkey,
     nodeId,
     nodeVkey: cosigner.vkey,
+    ...(host === undefined ? {} : { host }),
   };
   if (known === undefined) writeNodeFile(filePath, found);
   else checkSame(path, known, found);
-  return { origin, nodeId, signer, cosigner };
+  return { origin, nodeId, signer, cosigner, nodeKey, host };
 }
 
 function openLogKey(

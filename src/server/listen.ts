@@ -1,4 +1,7 @@
 // Addresses: how people write them, and what happens when a port is taken.
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import type { FastifyInstance } from 'fastify';
 import { QedError } from '../errors.ts';
 
@@ -28,6 +31,16 @@ export function formatAddress({ host = '', port }: Address): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** Where to ask a server that somebody named as host:port or by its URL; a port alone is one of this machine. */
+export function urlOf(
+  text: string,
+  { flag, isTls }: { readonly flag: string; readonly isTls: boolean },
+): string {
+  if (/^https?:\/\/[^/\s]+\/?$/.test(text) && URL.canParse(text)) return new URL(text).origin;
+  const { host = '127.0.0.1', port } = parseAddress(text, flag);
+  return `${isTls ? 'https' : 'http'}://${formatAddress({ host, port })}`;
+}
+
 export function isLoopback({ host }: Address): boolean {
   return host !== undefined && (host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host));
 }
@@ -39,6 +52,60 @@ export interface Wanted {
   readonly flag: string;
   /** Nobody asked for this very port: when it is taken, another one does as well. */
   readonly isPortFree: boolean;
+}
+
+/** A port that is kept for somebody who listens there later. */
+export interface Reserved {
+  readonly wanted: Wanted;
+  /** To be called right before. */
+  readonly release: () => Promise<void>;
+}
+
+/** Finds out now which port it will be, so that others can be told before anything listens there. Who connects meanwhile is cut off. */
+export async function reserve({ address, flag, isPortFree }: Wanted): Promise<Reserved> {
+  const server = createServer((socket) => socket.destroy());
+  const listenAt = async ({ host, port }: Address): Promise<void> => {
+    server.listen(port, host);
+    await once(server, 'listening');
+  };
+  try {
+    await listenAt(address).catch(async (error: unknown) => {
+      if (!isPortFree || codeOf(error) !== 'EADDRINUSE') throw error;
+      await listenAt({ ...address, port: 0 });
+    });
+  } catch (cause) {
+    throw unusable(address, flag, cause);
+  }
+  const bound = server.address();
+  const port = typeof bound === 'object' && bound !== null ? bound.port : address.port;
+  return {
+    wanted: { address: { ...address, port }, flag, isPortFree: false },
+    release: () => new Promise((resolve) => server.close(() => resolve())),
+  };
+}
+
+/** The host of an address for others: where it is none in particular, `fallback`. */
+export function reachableHost({ host }: Address, fallback: string): string {
+  return host === undefined || host === '0.0.0.0' || host === '::' ? fallback : host;
+}
+
+/** Whether a URL leads to what listens at an address of this machine. */
+export function leadsTo(url: string, { host, port }: Address): boolean {
+  const { protocol, hostname, port: named } = new URL(url);
+  if (Number(named || (protocol === 'https:' ? 443 : 80)) !== port) return false;
+  const asked = hostname.replace(/^\[(.*)\]$/, '$1');
+  if (host !== undefined && !isLoopback({ host, port })) return asked === host;
+  if (isLoopback({ host: asked, port })) return true;
+  const own = Object.values(networkInterfaces()).flatMap((list = []) => list);
+  return host === undefined && own.some(({ address }) => address === asked);
+}
+
+/** An address of this machine that others may know; its own if it is on no network. */
+export function ownHost(): string {
+  const outward = Object.values(networkInterfaces())
+    .flatMap((list = []) => list)
+    .find(({ family, internal }) => family === 'IPv4' && !internal);
+  return outward?.address ?? '127.0.0.1';
 }
 
 /** Starts listening; resolves with the address that it really is. */

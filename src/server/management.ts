@@ -1,14 +1,126 @@
-// The two listeners beside the API, on ports of their own: management, for operators, and metrics, for their tools.
-// Joining, leaving and the list of members come with the cluster; until then a node has nothing to say about them.
-import { createApp, type App, type AppOptions } from './http.ts';
+// The two listeners beside the API, on ports of their own: management, for operators and nodes that join, and metrics, for their tools.
+import { z } from 'zod';
+import { encodeHex } from '../crypto/encoding.ts';
+import { QedError } from '../errors.ts';
+import { checkNode, formatJson } from '../replication/members.ts';
+import { bytesOf, parseJson } from './bodies.ts';
+import { checkForm } from './form.ts';
+import { createApp, sendJson, type App, type AppOptions } from './http.ts';
 import { healthRoute, infoRoutes, type InfoOptions } from './info-routes.ts';
+import { checkLogKey } from './join.ts';
+import { isLoopback, parseAddress } from './listen.ts';
 import { type Metrics } from './metrics.ts';
 import { type Node } from './node.ts';
 
-export async function buildManagement(node: Node, options: AppOptions & InfoOptions): Promise<App> {
+export interface ManagementOptions extends AppOptions, InfoOptions {
+  /** Whether faults may be put between this node and others. */
+  readonly hasDrills?: boolean | undefined;
+}
+
+const config = { scope: 'admin' } as const;
+
+const nodeId = z.string().min(1).max(64);
+const joinBody = z.looseObject({ vkey: z.string().max(512) });
+const leaveBody = z.strictObject({ nodeId: nodeId.optional() });
+const delayBody = z.strictObject({ nodeId: nodeId.optional(), delayMs: z.number().min(0).max(60_000) });
+
+export async function buildManagement(node: Node, options: ManagementOptions): Promise<App> {
   const app = await createApp(options);
   infoRoutes(app, node, options);
+  memberRoutes(app, node);
+  if (options.hasDrills === true) drillRoutes(app, node);
   return app;
+}
+
+function memberRoutes(app: App, node: Node): void {
+  const { orders, identity } = node;
+
+  app.get('/members', { config }, (_request, reply) =>
+    sendJson(reply, JSON.stringify(describeMembers(node))),
+  );
+
+  app.post('/join', { config }, async (request, reply) => {
+    const { vkey, ...record } = readBody(joinBody, request.body);
+    const newcomer = checkNode(record);
+    checkLogKey(identity.signer.vkey, vkey, 'this address');
+    checkReachable(node, newcomer.raftAddr, request.ip);
+    const joined = await orders.join({ ...newcomer, isFresh: true });
+    return sendJson(reply, formatJson({ ...joined, vkey: identity.signer.vkey }));
+  });
+
+  app.post('/leave', { config }, async (request, reply) => {
+    const { nodeId: leaving = identity.nodeId } = readBody(leaveBody, request.body);
+    checkMember(node, leaving);
+    await orders.remove(leaving);
+    return sendJson(reply, JSON.stringify({ left: leaving }));
+  });
+
+  app.post('/transfer-leadership', { config }, async (request, reply) => {
+    const { nodeId: heir } = readBody(leaveBody, request.body);
+    if (heir !== undefined) checkMember(node, heir);
+    await orders.transferLeadership(heir);
+    return sendJson(reply, JSON.stringify({ leaderId: node.leader()?.nodeId ?? null }));
+  });
+}
+
+/** Only with --drills: messages to other nodes come late, so that an operator can see what that does. */
+function drillRoutes(app: App, node: Node): void {
+  app.post('/drills/delay', { config }, (request, reply) => {
+    const { nodeId: to, delayMs } = readBody(delayBody, request.body);
+    if (to !== undefined) checkMember(node, to);
+    const others = node.members().filter((member) => member.nodeId !== node.identity.nodeId);
+    const chosen = others.filter((member) => to === undefined || member.nodeId === to);
+    for (const member of chosen) node.orders.setFault(member.nodeId, { delayMs });
+    return sendJson(reply, JSON.stringify({ delayMs, nodeIds: chosen.map((member) => member.nodeId) }));
+  });
+}
+
+function describeMembers(node: Node): unknown {
+  const members = node.members().map((member) => ({
+    nodeId: member.nodeId,
+    nodeKey: encodeHex(member.nodeKey),
+    raftAddr: member.raftAddr,
+    httpAddr: member.httpAddr,
+    mgmtAddr: member.mgmtAddr,
+    isVoter: member.isVoter,
+    isLeader: member.isLeader,
+    roundTripMs: member.roundTripMs ?? null,
+    matchIndex: member.matchIndex ?? null,
+  }));
+  const { term, committedIndex } = node.status();
+  return {
+    nodeId: node.identity.nodeId,
+    leaderId: node.leader()?.nodeId ?? null,
+    term,
+    committedIndex,
+    version: node.version ?? null,
+    members,
+  };
+}
+
+function checkMember(node: Node, wanted: string): void {
+  const names = node.members().map((member) => member.nodeId);
+  if (names.includes(wanted)) return;
+  throw new QedError('not-found', `there is no member ${wanted}`, {
+    hint: `Members are ${names.join(', ')}.`,
+  });
+}
+
+/** A node on another machine cannot reach members that are known at addresses of this one alone. */
+function checkReachable(node: Node, raftAddr: string, ip: string): void {
+  if (isLoopback({ host: ip.replace(/^::ffff:/, ''), port: 0 })) return;
+  const near = node.members().find((member) => isLoopback(parseAddress(member.raftAddr, 'raftAddr')));
+  if (!near || isLoopback(parseAddress(raftAddr, 'raftAddr'))) return;
+  throw new QedError(
+    'node-mismatch',
+    `the member ${near.nodeId} is known at ${near.raftAddr}, where other machines cannot reach it`,
+    { hint: 'Start it again with --raft-addr, --http-addr and --mgmt-addr at an address that they can.' },
+  );
+}
+
+/** No body is an empty one. */
+function readBody<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
+  return checkForm(schema, body === undefined || body === null ? {} : parseJson(bytesOf(body)));
 }
 
 export async function buildMetrics(

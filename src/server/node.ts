@@ -18,27 +18,50 @@ import { type Hash } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
 import { type Entry } from '../history/entry.ts';
 import { tileBytes, type TileName } from '../history/served.ts';
-import { type LogStatus, type ReplicatedLog } from '../replication/replicated-log.ts';
-import { openSingleLog } from '../replication/single.ts';
+import { isNewLog, openClusterLog, type ClusterLog, type MemberStatus } from '../replication/cluster.ts';
+import { type Joined, type MemberRecord } from '../replication/members.ts';
+import { publicKeyOf } from '../crypto/ed25519-node.ts';
+import { type LogStatus } from '../replication/replicated-log.ts';
 import { openDurableBalloon, type BalloonEvent, type DurableBalloon } from '../storage/durable-balloon.ts';
 import { openLevelStore } from '../storage/level.ts';
 import { type Store } from '../storage/store.ts';
-import { startApplier, type Applier } from './applier.ts';
 import { batcherLimits, createBatcher, type Added, type AddRequest, type BatcherLimits } from './batcher.ts';
 import { openIdentity, type Identity, type IdentityOptions } from './identity.ts';
-import { watchHealth, type Health, type HealthWatch } from './health.ts';
+import { watchHealth, type Health } from './health.ts';
+import {
+  checkLogKey,
+  findCluster,
+  joinCluster,
+  type FoundCluster,
+  type JoinHelp,
+  type JoinOptions,
+} from './join.ts';
+import { formatAddress, isLoopback, ownHost, reachableHost, type Address, type Reserved } from './listen.ts';
 import { registerGauges, type Metrics } from './metrics.ts';
 import { openPayloads, type Payloads } from './payloads.ts';
+import { openReplica, type LogHooks, type Replica, type ReplicaEvent } from './replica.ts';
 
 /** What a node tells its operator as it goes. */
 export type NodeEvent =
   | BalloonEvent
+  | ReplicaEvent
   | { readonly kind: 'log-repaired'; readonly repair: string }
+  | { readonly kind: 'join-ignored' }
+  | { readonly kind: 'join-retried'; readonly why: string; readonly tries: number }
+  | { readonly kind: 'join-accepted'; readonly members: readonly string[] }
   | { readonly kind: 'failed'; readonly error: QedError };
 
 export interface NodeOptions extends IdentityOptions {
   /** Where the replicated log is kept; `raft` in the data directory unless said otherwise. */
   readonly raftPath?: string | undefined;
+  /** Where it listens for other nodes; and where it will be asked by clients and operators. */
+  readonly listeners: { readonly raft: Reserved; readonly http: Address; readonly management: Address };
+  /** The host at which all of them reach it, where it listens on all interfaces. */
+  readonly advertisedHost?: string | undefined;
+  /** The cluster that a node without a log joins; without it the node is the first of a new one. */
+  readonly join?: JoinOptions | undefined;
+  /** Ends the waiting for a cluster to join. */
+  readonly signal?: AbortSignal | undefined;
   /** Keeps the events, not only their digests. */
   readonly storeEvents?: boolean | undefined;
   readonly limits?: Partial<BatcherLimits>;
@@ -76,6 +99,12 @@ export interface Node {
   /** Undefined while the log is empty. */
   readonly version: number | undefined;
   readonly status: () => LogStatus;
+  /** Undefined while nobody leads, as far as this node knows. */
+  readonly leader: () => MemberRecord | undefined;
+  readonly members: () => readonly MemberStatus[];
+  readonly orders: Pick<ClusterLog, 'join' | 'remove' | 'transferLeadership' | 'setFault'>;
+  /** Resolves when everything that any node acknowledged before the call can be seen here; `no-leader` when the signal aborts first. */
+  readonly linearize: (signal?: AbortSignal) => Promise<void>;
   readonly health: () => Health;
   readonly close: () => Promise<void>;
 }
@@ -93,20 +122,28 @@ export async function openNode(options: NodeOptions): Promise<Node> {
   try {
     await makeDirectory(path);
     const store = await keep(openLevelStore(join(path, 'db')));
-    const identity = openIdentity(options);
+    const cluster = await lookForCluster(raftPath, options);
+    const identity = openNodeIdentity(options, cluster);
     const payloads = options.storeEvents
       ? openPayloads(await keep(openLevelStore(join(path, 'events'))), nativeHash)
       : undefined;
     const imagePath = join(path, 'hyper.image');
     const durable = await openDurableBalloon({ store, hash: nativeHash, imagePath, durable: false, onEvent });
     opened.push(() => durable.close());
-    const log = await keep(openSingleLog({ directory: raftPath, nodeId: identity.nodeId }));
-    if (log.repair !== undefined) onEvent({ kind: 'log-repaired', repair: log.repair });
+    const self = { nodeId: identity.nodeId, ...addressesOf(identity, options) };
+    const { nodeKey } = identity;
+    const start = cluster ? await enterCluster(identity, self, options) : 'found';
+    const { release, wanted } = options.listeners.raft;
+    const listen = formatAddress(wanted.address);
+    async function openLog(hooks: LogHooks): Promise<ClusterLog> {
+      await release();
+      return openClusterLog({ directory: raftPath, self, nodeKey, listen, start, ...hooks });
+    }
     const storageBytes = async () => ({
       database: await sizeOf(join(path, 'db')),
       log: await sizeOf(raftPath),
     });
-    const parts = { store, identity, payloads, durable, log, hash: nativeHash, storageBytes };
+    const parts = { store, identity, payloads, durable, openLog, hash: nativeHash, storageBytes };
     return await composeNode(parts, options);
   } catch (error) {
     for (const close of opened.reverse()) await close().catch(() => undefined);
@@ -114,11 +151,59 @@ export async function openNode(options: NodeOptions): Promise<Node> {
   }
 }
 
+/** A node that has a log already knows its cluster. */
+async function lookForCluster(raftPath: string, options: NodeOptions): Promise<FoundCluster | undefined> {
+  const { join, onEvent = () => undefined } = options;
+  if (!join) return undefined;
+  if (await isNewLog({ directory: raftPath })) return findCluster(join, joinHelp(options));
+  onEvent({ kind: 'join-ignored' });
+  return undefined;
+}
+
+/** A node that joins takes the name of the log from its cluster; the key it has to bring along. */
+function openNodeIdentity(options: NodeOptions, cluster: FoundCluster | undefined): Identity {
+  if (!cluster) return openIdentity(options);
+  const host = isLoopback({ host: cluster.localHost, port: 0 }) ? undefined : cluster.localHost;
+  const identity = openIdentity({ ...options, origin: options.origin ?? cluster.origin, host });
+  checkLogKey(cluster.vkey, identity.signer.vkey, cluster.url);
+  return identity;
+}
+
+function addressesOf(
+  { host }: Identity,
+  { listeners, advertisedHost }: NodeOptions,
+): Pick<MemberRecord, 'raftAddr' | 'httpAddr' | 'mgmtAddr'> {
+  const fallback = advertisedHost ?? host ?? ownHost();
+  const format = (address: Address): string =>
+    formatAddress({ host: reachableHost(address, fallback), port: address.port });
+  const { raft, http, management } = listeners;
+  return { raftAddr: format(raft.wanted.address), httpAddr: format(http), mgmtAddr: format(management) };
+}
+
+async function enterCluster(
+  { signer, nodeKey }: Identity,
+  self: Pick<MemberRecord, 'nodeId' | 'raftAddr' | 'httpAddr' | 'mgmtAddr'>,
+  options: NodeOptions,
+): Promise<Joined | 'found'> {
+  const { join, onEvent = () => undefined } = options;
+  if (!join) return 'found';
+  const record = { ...self, nodeKey: publicKeyOf(nodeKey), vkey: signer.vkey };
+  const joined = await joinCluster(join, record, joinHelp(options));
+  onEvent({ kind: 'join-accepted', members: joined.members.map(({ nodeId }) => nodeId) });
+  return joined;
+}
+
+function joinHelp(options: NodeOptions): JoinHelp {
+  const { signal = new AbortController().signal, onEvent = () => undefined, listeners } = options;
+  const onRetry = (why: string, tries: number): void => onEvent({ kind: 'join-retried', why, tries });
+  return { own: listeners.management, signal, onRetry };
+}
+
 export interface NodeParts {
   readonly store: Store;
   readonly identity: Identity;
   readonly durable: DurableBalloon;
-  readonly log: ReplicatedLog;
+  readonly openLog: (hooks: LogHooks) => Promise<ClusterLog>;
   readonly hash: Hash;
   readonly payloads?: Payloads | undefined;
   readonly storageBytes: () => Promise<{ readonly database: number; readonly log: number }>;
@@ -129,17 +214,23 @@ export async function composeNode(
   parts: NodeParts,
   options: Pick<NodeOptions, 'limits' | 'now' | 'metrics' | 'onEvent' | 'onApplied'>,
 ): Promise<Node> {
-  const { identity, durable, log, payloads } = parts;
+  const { identity, durable, payloads } = parts;
   const { metrics, onEvent = () => undefined } = options;
   const { balloon } = durable;
-  const watch = watchHealth((error) => onEvent({ kind: 'failed', error }));
-  const applier = await catchUp(parts, watch, options.onApplied);
+  let replica: Replica | undefined = undefined;
+  const watch = watchHealth(
+    (error) => onEvent({ kind: 'failed', error }),
+    () => replica?.lateness(),
+  );
+  replica = await openReplica({ ...parts, watch, onEvent, onApplied: options.onApplied });
+  const { log, propose, linearize, close } = replica;
+  if (log.repair !== undefined) onEvent({ kind: 'log-repaired', repair: log.repair });
   const batcher = createBatcher({
     limits: { ...batcherLimits, ...options.limits },
     now: options.now,
     async propose(payload, requests) {
       if (payloads) await payloads.keep(requests).catch(failWrite);
-      return applier.propose(payload).catch((error: unknown) => {
+      return propose(payload).catch((error: unknown) => {
         const { failure } = log.status();
         if (failure) watch.noteFailedWrite(failure);
         throw error;
@@ -227,46 +318,18 @@ export async function composeNode(
       return balloon.snapshot?.version;
     },
     status: () => log.status(),
+    leader: () => log.leader(),
+    members: () => log.members(),
+    orders: log,
+    linearize,
     health: watch.health,
     async close() {
       await batcher.close();
-      await log.close();
-      await applier.close();
+      await close();
       await payloads?.close();
       await durable.close();
     },
   };
-}
-
-/** Applies what the log has and the database has not. */
-async function catchUp(
-  { log, durable, store }: NodeParts,
-  watch: HealthWatch,
-  onApplied: (() => void) | undefined,
-): Promise<Applier> {
-  const { appliedIndex } = durable.balloon;
-  const { lastIndex, committedIndex } = log.status();
-  if (appliedIndex > lastIndex) {
-    throw new QedError(
-      'store-corrupt',
-      `the database has applied record ${appliedIndex}, but the log ends at record ${lastIndex}`,
-      { hint: 'The log lost acknowledged records or belongs to other data. Put the right --raftpath back.' },
-    );
-  }
-  const applier = startApplier({
-    log,
-    durable,
-    sync: () => store.write([], { durable: true }),
-    onFailure: watch.noteFailedWrite,
-    onApplied,
-  });
-  try {
-    await applier.reach(committedIndex);
-    return applier;
-  } catch (error) {
-    await applier.close();
-    throw error;
-  }
 }
 
 /** Remembers the latest one: all waiters of a record, and all who ask until the next one, share a signature. */

@@ -7,21 +7,25 @@ import { type Access } from './auth.ts';
 import { buildApi } from './api.ts';
 import { type App, type HttpLimits, type Tls } from './http.ts';
 import { type Addresses } from './info-routes.ts';
-import { formatAddress, listen, type Address, type Wanted } from './listen.ts';
+import { formatAddress, listen, reserve, type Address, type Reserved, type Wanted } from './listen.ts';
 import { buildManagement, buildMetrics } from './management.ts';
 import { createMetrics } from './metrics.ts';
 import { openNode, type Node, type NodeOptions } from './node.ts';
 import { openPublishing, type GossipWanted, type Publishing } from './publishing.ts';
 
-export interface ServerOptions extends Omit<NodeOptions, 'metrics'> {
+export interface ServerOptions extends Omit<NodeOptions, 'metrics' | 'listeners'> {
   readonly http: Wanted;
   readonly management: Wanted;
   readonly metrics: Wanted;
+  /** For other nodes; any port of this machine unless said otherwise. */
+  readonly raft?: Wanted | undefined;
   /** Without it snapshots are only published in the sense that they are listed. */
   readonly gossip?: GossipWanted | undefined;
   readonly access: () => Access;
   readonly tls?: Tls | undefined;
   readonly httpLimits?: Partial<HttpLimits>;
+  /** Management takes orders to disturb the ways to other nodes. */
+  readonly hasDrills?: boolean | undefined;
   readonly logger: FastifyBaseLogger;
   readonly software: string;
 }
@@ -35,13 +39,30 @@ export interface Server {
   readonly close: (graceMs?: number) => Promise<void>;
 }
 
+type Listener = 'httpAddr' | 'mgmtAddr' | 'metricsAddr';
+type Ports = Readonly<Record<'http' | 'management' | 'metrics' | 'raft', Reserved>>;
+
 const GRACE_MS = 30_000;
+const anyPort: Wanted = { address: { host: '127.0.0.1', port: 0 }, flag: '--raft-addr', isPortFree: true };
 
 export async function startServer(options: ServerOptions): Promise<Server> {
   const { access, logger, software, tls } = options;
   const metrics = createMetrics();
   let publishing: Publishing | undefined;
-  const node = await openNode({ ...options, metrics, onApplied: () => publishing?.outbox.notify() });
+  const ports = await reservePorts(options);
+  const node = await openNode({
+    ...options,
+    metrics,
+    listeners: {
+      raft: ports.raft,
+      http: ports.http.wanted.address,
+      management: ports.management.wanted.address,
+    },
+    onApplied: () => publishing?.outbox.notify(),
+  }).catch(async (error: unknown) => {
+    await releaseAll(ports);
+    throw error;
+  });
   const apps: App[] = [];
   const closeApps = () => Promise.all(apps.map((app) => app.close()));
   let addresses: Addresses = {
@@ -61,23 +82,16 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   };
   const isTls = tls !== undefined;
 
-  async function start(
-    name: 'httpAddr' | 'mgmtAddr' | 'metricsAddr',
-    app: App,
-    wanted: Wanted,
-  ): Promise<Address> {
+  async function start(name: Listener, app: App, { wanted, release }: Reserved): Promise<Address> {
     apps.push(app);
+    await app.ready();
+    await release();
     const address = await listen(app, wanted);
-    note(name, address, wanted);
+    note(name, address);
     return address;
   }
 
-  function note(name: keyof Addresses, address: Address, wanted: Wanted): void {
-    if (address.port !== wanted.address.port && wanted.address.port !== 0) {
-      logger.warn(
-        `${wanted.flag}: ${formatAddress(wanted.address)} is taken, so ${formatAddress(address)} is used`,
-      );
-    }
+  function note(name: keyof Addresses, address: Address): void {
     addresses = { ...addresses, [name]: formatAddress(address) };
   }
 
@@ -93,15 +107,22 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     const keepEvents = options.storeEvents ?? false;
     const { outbox } = publishing;
     const api = await buildApi(node, { ...shared, tls, isTls, keepEvents, outbox });
-    const httpAddress = await start('httpAddr', api, options.http);
-    await start('mgmtAddr', await buildManagement(node, { ...shared, tls, isTls }), options.management);
-    await start('metricsAddr', await buildMetrics(node, shared), options.metrics);
+    note('raftAddr', ports.raft.wanted.address);
+    const httpAddress = await start('httpAddr', api, ports.http);
+    await start(
+      'mgmtAddr',
+      await buildManagement(node, { ...shared, tls, isTls, hasDrills: options.hasDrills }),
+      ports.management,
+    );
+    await start('metricsAddr', await buildMetrics(node, shared), ports.metrics);
     if (options.gossip) {
       const gossipAddress = await publishing.join(options.gossip, httpAddress, isTls ? 'https' : 'http');
-      note('gossipAddr', gossipAddress, options.gossip);
+      tellReplaced(options.gossip, gossipAddress, logger);
+      note('gossipAddr', gossipAddress);
     }
   } catch (error) {
     await closeParts();
+    await releaseAll(ports);
     throw error;
   }
 
@@ -120,4 +141,33 @@ export async function startServer(options: ServerOptions): Promise<Server> {
       await closeParts();
     },
   };
+}
+
+/** All that others have to be told before the node opens, and all that an operator has got wrong, is known first. */
+async function reservePorts(options: ServerOptions): Promise<Ports> {
+  const kept: Reserved[] = [];
+  async function keep(wanted: Wanted): Promise<Reserved> {
+    const reserved = await reserve(wanted);
+    kept.push(reserved);
+    tellReplaced(wanted, reserved.wanted.address, options.logger);
+    return reserved;
+  }
+  try {
+    const http = await keep(options.http);
+    const management = await keep(options.management);
+    const metrics = await keep(options.metrics);
+    return { http, management, metrics, raft: await keep(options.raft ?? anyPort) };
+  } catch (error) {
+    await Promise.all(kept.map(({ release }) => release()));
+    throw error;
+  }
+}
+
+async function releaseAll(ports: Ports): Promise<void> {
+  await Promise.all(Object.values(ports).map(({ release }) => release()));
+}
+
+function tellReplaced({ address, flag }: Wanted, used: Address, logger: FastifyBaseLogger): void {
+  if (used.port === address.port || address.port === 0) return;
+  logger.warn(`${flag}: ${formatAddress(address)} is taken, so ${formatAddress(used)} is used`);
 }

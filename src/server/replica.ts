@@ -1,0 +1,187 @@
+// A node's part in its cluster: the replicated log, the database that follows it, and the two ways in which the database does: record by record, or,
+// when it lags too far, by fetching entries from peers. At any time at most one of them writes.
+import { setTimeout as wait } from 'node:timers/promises';
+import { signSnapshot } from '../balloon/sign.ts';
+import { nativeVerify } from '../crypto/ed25519-node.ts';
+import { type Hash } from '../crypto/hash.ts';
+import { QedError } from '../errors.ts';
+import { catchUp, createCatchUpAnswers } from '../replication/catch-up.ts';
+import { type ClusterEvent, type ClusterLog, type ClusterLogOptions } from '../replication/cluster.ts';
+import { type Peer } from '../replication/transport.ts';
+import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts';
+import { type Store } from '../storage/store.ts';
+import { startApplier, type Applier } from './applier.ts';
+import { type HealthWatch } from './health.ts';
+import { type Identity } from './identity.ts';
+
+/** What the log needs of the node that it is opened for. */
+export type LogHooks = Pick<ClusterLogOptions, 'appliedIndex' | 'onSnapshot' | 'serve' | 'onEvent'>;
+
+export type ReplicaEvent =
+  | Exclude<ClusterEvent, { readonly kind: 'failed' }>
+  /** Entries that came from a peer so far. */
+  | { readonly kind: 'fetched'; readonly versions: number; readonly of: number };
+
+export interface ReplicaOptions {
+  readonly openLog: (hooks: LogHooks) => Promise<ClusterLog>;
+  readonly store: Store;
+  readonly durable: DurableBalloon;
+  readonly hash: Hash;
+  readonly identity: Identity;
+  readonly watch: Pick<HealthWatch, 'noteFailedWrite'>;
+  readonly onApplied?: (() => void) | undefined;
+  readonly onEvent: (event: ReplicaEvent) => void;
+}
+
+export interface Replica {
+  readonly log: ClusterLog;
+  /** Appends a record; resolves when it is applied here. */
+  readonly propose: (payload: Uint8Array) => Promise<Applied>;
+  /** Resolves when everything that any node acknowledged before the call is applied here. */
+  readonly linearize: (signal?: AbortSignal) => Promise<void>;
+  /** Why it is not in step with its cluster; undefined when it is. */
+  readonly lateness: () => QedError | undefined;
+  /** Whether it cannot apply anything until it is opened again. */
+  readonly isStuck: () => boolean;
+  readonly close: () => Promise<void>;
+}
+
+const RETRY_MS = 1_000;
+/** How long a peer that catches up waits for us to be as far as it needs. */
+const ANSWER_MS = 20_000;
+
+/** Resolves when all that this node knows to be committed is applied; what it has to fetch from peers may come later. */
+export async function openReplica(options: ReplicaOptions): Promise<Replica> {
+  const { durable, store, identity, watch, onEvent } = options;
+  const { balloon } = durable;
+  const stop = new AbortController();
+  let log: ClusterLog | undefined = undefined;
+  let applier: Applier | undefined;
+  let lateness: QedError | undefined;
+  let fetching: Promise<unknown> = Promise.resolve();
+  let background: Promise<unknown> = Promise.resolve();
+
+  function opened(): ClusterLog {
+    if (log) return log;
+    throw new QedError('busy', 'this node is starting');
+  }
+
+  const pause = (): Promise<void> =>
+    wait(RETRY_MS, undefined, { signal: stop.signal }).catch(() => undefined);
+
+  /** One after the other: two would adopt the same batches. */
+  function fetchMissing(index: number, peers: readonly Peer[], signal: AbortSignal): Promise<number> {
+    const { hash } = options;
+    const { verifier } = identity.signer;
+    const onProgress = (progress: { readonly versions: number; readonly of: number }): void =>
+      onEvent({ kind: 'fetched', ...progress });
+    const run = (): Promise<number> =>
+      catchUp({ durable, peers, index, log: verifier, hash, verify: nativeVerify, signal, onProgress });
+    const result = fetching.then(run);
+    fetching = result.catch(() => undefined);
+    return result;
+  }
+
+  async function reach(index: number, signal?: AbortSignal): Promise<void> {
+    const record = await opened().recordBy(index, signal);
+    if (record <= balloon.appliedIndex) return;
+    if (!applier) throw notInStep();
+    await applier.reach(record);
+  }
+
+  function startApplying(): Applier {
+    applier = startApplier({
+      log: opened(),
+      durable,
+      sync: () => store.write([], { durable: true }),
+      onFailure: watch.noteFailedWrite,
+      onApplied: options.onApplied,
+    });
+    return applier;
+  }
+
+  /** A database that holds a part of what a peer sent must get the rest before any record. */
+  async function finishAdoption(): Promise<void> {
+    while (durable.isAdopting && !stop.signal.aborted) {
+      try {
+        await fetchMissing(balloon.appliedIndex, opened().peers(), stop.signal);
+      } catch (error) {
+        onEvent({ kind: 'catch-up-failed', error });
+        await pause();
+      }
+    }
+    if (!stop.signal.aborted) startApplying();
+  }
+
+  async function linearize(signal?: AbortSignal): Promise<void> {
+    await reach(await opened().readIndex(signal), signal);
+  }
+
+  /** Until then what this node answers may be long out of date. */
+  async function getInStep(): Promise<void> {
+    while (lateness && !stop.signal.aborted) {
+      await linearize(stop.signal).then(() => (lateness = undefined), pause);
+    }
+  }
+
+  log = await options.openLog({
+    appliedIndex: balloon.appliedIndex,
+    async onSnapshot({ index }, peers, signal) {
+      const reached = await fetchMissing(index, peers, signal);
+      applier?.moved(reached);
+      return reached;
+    },
+    serve: createCatchUpAnswers({
+      durable,
+      sign: (version) => signSnapshot(balloon, version, identity.signer),
+      reach: (index) => reach(index, AbortSignal.any([stop.signal, AbortSignal.timeout(ANSWER_MS)])),
+    }),
+    onEvent(event) {
+      if (event.kind === 'failed') watch.noteFailedWrite(event.error);
+      else onEvent(event);
+    },
+  });
+  const { members, committedIndex, lastIndex } = log.status();
+  const isAlone = members.length === 1;
+  try {
+    if (isAlone && balloon.appliedIndex > lastIndex) throw logTooShort(balloon.appliedIndex, lastIndex);
+    if (!durable.isAdopting) await startApplying().reach(committedIndex);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  lateness = isAlone ? undefined : notInStep();
+  background = Promise.all([getInStep(), durable.isAdopting ? finishAdoption() : undefined]);
+
+  async function close(): Promise<void> {
+    stop.abort();
+    await log?.close();
+    await background;
+    await applier?.close();
+  }
+
+  return {
+    log,
+    propose(payload) {
+      return applier ? applier.propose(payload) : Promise.reject(notInStep());
+    },
+    linearize,
+    lateness: () => lateness,
+    isStuck: () => applier?.failure !== undefined || durable.divergence !== undefined,
+    close,
+  };
+}
+
+function notInStep(): QedError {
+  return new QedError('busy', 'this node is not in step with its cluster yet: it fetches what it missed', {
+    hint: 'Ask another node, or try again later.',
+  });
+}
+
+function logTooShort(appliedIndex: number, lastIndex: number): QedError {
+  return new QedError(
+    'store-corrupt',
+    `the database has applied record ${appliedIndex}, but the log ends at record ${lastIndex}`,
+    { hint: 'The log lost acknowledged records or belongs to other data. Put the right --raftpath back.' },
+  );
+}
