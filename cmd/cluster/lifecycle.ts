@@ -103,7 +103,7 @@ async function found(cluster: Cluster, tell: (line: string) => void): Promise<vo
   const [first, ...others] = cluster.nodes;
   await start(cluster, first!, tell);
   markFounded(cluster);
-  for (const node of others) await start({ ...cluster, isFounded: true }, node, tell);
+  await Promise.all(others.map((node) => start({ ...cluster, isFounded: true }, node, tell)));
 }
 
 async function start(cluster: Cluster, node: ClusterNode, tell: (line: string) => void): Promise<void> {
