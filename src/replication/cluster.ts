@@ -589,8 +589,9 @@ class ClusterNode implements ClusterLog {
   }
 
   members(): readonly MemberStatus[] {
-    const { membership, progress, softState, id: own } = this.#driver.status;
-    return this.#storage.standing.table.members.map((member) => ({
+    const { progress, softState, id: own } = this.#driver.status;
+    const { table, membership } = this.#storage.standing;
+    return table.members.map((member) => ({
       ...member,
       isVoter: membership.voters.includes(member.id),
       isLeader: softState.lead === member.id,
