@@ -3,6 +3,7 @@ import { Balloon, type Batch } from '../src/balloon/balloon.ts';
 import { type Snapshot } from '../src/balloon/proof.ts';
 import { rebuildHyper } from '../src/balloon/rebuild.ts';
 import { type Hash } from '../src/crypto/hash.ts';
+import { type HyperTree } from '../src/hyper/tree.ts';
 import { memoryValues, type MemoryValues } from './history-log.ts';
 
 export interface MemoryBalloon {
@@ -11,8 +12,9 @@ export interface MemoryBalloon {
   readonly apply: (batch: Batch) => Snapshot;
 }
 
-export function memoryBalloon(hash: Hash, values = memoryValues()): MemoryBalloon {
-  const balloon = Balloon.open(hash, values, (view) => rebuildHyper(view, []));
+/** `tree` is for logs that lie about their map. */
+export function memoryBalloon(hash: Hash, values = memoryValues(), tree?: HyperTree): MemoryBalloon {
+  const balloon = Balloon.open(hash, values, (view) => tree ?? rebuildHyper(view, []));
   return {
     balloon,
     values,

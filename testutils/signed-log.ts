@@ -17,6 +17,7 @@ import { type Verify } from '../src/crypto/ed25519.ts';
 import { concat, encodeHex } from '../src/crypto/encoding.ts';
 import { nativeHash } from '../src/crypto/hash-node.ts';
 import { createCosigner, createLogSigner, type Cosigner, type LogSigner } from '../src/crypto/signer.ts';
+import { type HyperTree } from '../src/hyper/tree.ts';
 import { memoryBalloon } from './memory-balloon.ts';
 import { type Random } from './random.ts';
 
@@ -47,9 +48,9 @@ export interface SignedLog {
 /** The log of these batches of event digests. Another seed gives the log another key. */
 export function signedLog(
   batches: readonly (readonly Uint8Array[])[],
-  { origin = 'example.org/log', seed = 1 } = {},
+  { origin = 'example.org/log', seed = 1, tree }: { origin?: string; seed?: number; tree?: HyperTree } = {},
 ): SignedLog {
-  const { balloon, apply } = memoryBalloon(nativeHash);
+  const { balloon, apply } = memoryBalloon(nativeHash, undefined, tree);
   const signer = createLogSigner(origin, keyOfSeed(seed));
   const snapshots = batches.map((digests, i) => apply(batchOf(i + 1, digests)));
   return {
