@@ -3,6 +3,7 @@
 //
 // It promises: when `apply` resolves, the record is written as the store promises, and visible; until then nobody sees a part of it.
 // When a write fails its outcome is unknown: nothing of it is shown, and every later `apply` is refused until the log is opened again.
+// Batches that are adopted are shown a moment before they are written, many in one write: they are under a signed digest already.
 //
 // Two marks outlive a restart. While batches of a peer are adopted, the table of requests is not that of the trees: no record may be applied before
 // it is replaced. And a node whose digests differ from its cluster's applies nothing more, ever.
@@ -15,8 +16,10 @@ import { encodeHex, encodeUtf8, equalBytes, decodeUtf8 } from '../crypto/encodin
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { decodeEntry, encodeEntries, ENTRY_BYTES } from '../history/entry.ts';
+import { type HistoryReader } from '../history/layout.ts';
 import { type HistoryView } from '../history/view.ts';
 import { HyperTree } from '../hyper/tree.ts';
+import { gatherWrites } from './gathered.ts';
 import { openImageWriter, readImage, setImageAside, type ImageRead, type ImageWriter } from './image.ts';
 import { type Store, type Write } from './store.ts';
 
@@ -67,8 +70,11 @@ export interface DurableBalloon {
     record: Record | Comparison,
     alsoWrite?: readonly Write[],
   ) => Promise<Applied>;
-  /** Takes the next batch from a peer instead of a record. `hyper-mismatch` when the trees do not lead to what its entries hold. */
-  readonly adopt: (batch: ForeignBatch) => Promise<void>;
+  /**
+   * Takes the next batches from a peer instead of records, all in one write. `hyper-mismatch` when the trees do not lead to what the entries of
+   * one of them hold; those before it are adopted.
+   */
+  readonly adopt: (batches: readonly ForeignBatch[]) => Promise<void>;
   /** Ends the adopting of batches with the peer's table of requests, all of it durable. False when that is no table for this log. */
   readonly endAdoption: (requestRows: Uint8Array) => Promise<boolean>;
   /** Whether batches were adopted and the table of requests is still missing. */
@@ -86,11 +92,14 @@ export interface DurableBalloon {
 
 export async function openDurableBalloon(options: DurableBalloonOptions): Promise<DurableBalloon> {
   const { store, hash } = options;
-  const { balloon, image } = openTrees(options);
+  const gathered = gatherWrites(store);
+  const { balloon, image } = openTrees(options, gathered);
   const requests = new Requests(hash);
   for await (const [key, value] of store.range({ from: requestsFrom, to: requestsTo }))
     requests.load(key, value);
   let failure: unknown;
+  /** Ranges are read from the store itself, so they wait for what is being written. */
+  let flushing: Promise<void> = Promise.resolve();
   let isAdopting = store.get(ADOPTING_KEY) !== undefined;
   let divergence = readDivergence(store.get(DIVERGED_KEY));
 
@@ -148,8 +157,17 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     throw divergence;
   }
 
-  async function adopt({ index, entries }: ForeignBatch): Promise<void> {
+  async function adopt(batches: readonly ForeignBatch[]): Promise<void> {
     checkWhole();
+    try {
+      for (const batch of batches) adoptOne(batch);
+    } finally {
+      await flush();
+      image?.follow(balloon.hyper);
+    }
+  }
+
+  function adoptOne({ index, entries }: ForeignBatch): void {
     const isWhole = entries.length > 0 && entries.length % ENTRY_BYTES === 0;
     const time = isWhole ? decodeEntry(entries.subarray(0, ENTRY_BYTES))?.time : undefined;
     if (time === undefined) throw new QedError('proof-malformed', 'a batch of a peer that holds no entries');
@@ -162,15 +180,17 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
         `the batch from version ${plan.versionFirst} on leads to the hyper digest ${encodeHex(hyperDigest)}, not to that in its entries`,
       );
     }
-    try {
-      await write([...plan.writes, { type: 'put', key: ADOPTING_KEY, value: Uint8Array.of(1) }]);
-    } catch (error) {
-      balloon.discard();
-      throw error;
-    }
-    isAdopting = true;
+    gathered.add([...plan.writes, { type: 'put', key: ADOPTING_KEY, value: Uint8Array.of(1) }]);
     balloon.commit(plan);
-    image?.follow(balloon.hyper);
+    isAdopting = true;
+  }
+
+  async function flush(): Promise<void> {
+    flushing = gathered.flush({ durable: options.durable ?? true });
+    await flushing.catch((error: unknown) => {
+      failure = error;
+      throw error;
+    });
   }
 
   async function endAdoption(requestRows: Uint8Array): Promise<boolean> {
@@ -189,6 +209,7 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
   }
 
   async function batchEnds(from: number, to: number, limit: number): Promise<readonly BatchEnd[]> {
+    await flushing;
     const ends: BatchEnd[] = [];
     for await (const [key, value] of store.range({ from: batchKey(from), to: batchKey(to), limit })) {
       const [version, index] = [batchKeyVersion(key), batchIndex(value)];
@@ -210,6 +231,7 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
 
   async function batchEnd(version: number): Promise<number> {
     balloon.checkVersion(version);
+    await flushing;
     for await (const [key] of store.range({ from: batchKey(version), limit: 1 })) {
       const end = batchKeyVersion(key);
       if (end !== undefined && end < balloon.size) return end;
@@ -280,9 +302,12 @@ export interface Trees {
   readonly image: ImageWriter | undefined;
 }
 
-/** Opens both trees. When the image does not lead to the right digest it is set aside, and the entries alone have to. */
-export function openTrees(options: Omit<DurableBalloonOptions, 'durable'>): Trees {
-  const { store, hash, imagePath, onEvent = () => undefined } = options;
+/** Opens both trees; `reader` shows what is in the store. When the image does not lead to the right digest it is set aside, and the entries alone have to. */
+export function openTrees(
+  options: Omit<DurableBalloonOptions, 'durable'>,
+  reader: HistoryReader = options.store,
+): Trees {
+  const { hash, imagePath, onEvent = () => undefined } = options;
   let found: ImageRead = { leaves: 0, end: 0, damage: undefined };
   let hyper = new HyperTree(hash);
 
@@ -310,7 +335,7 @@ export function openTrees(options: Omit<DurableBalloonOptions, 'durable'>): Tree
     found = yield* segments;
   }
 
-  const balloon = Balloon.open(hash, store, (view) => (hyper = rebuild(view)));
+  const balloon = Balloon.open(hash, reader, (view) => (hyper = rebuild(view)));
   if (imagePath === undefined) return { balloon, hyper, image: undefined };
   const image = openImageWriter(imagePath, hash, found, (error) => {
     onEvent({ kind: 'image-failed', error });
