@@ -29,7 +29,8 @@ import { formatTlogProof, tlogProofOf, verifyTlogProof } from '../src/client/tlo
 import { openCheckpoint, openCosignatures, type Cosignature } from '../src/crypto/checkpoint.ts';
 import { encodeHex } from '../src/crypto/encoding.ts';
 import { addSignatures, openNote } from '../src/crypto/note.ts';
-import { formatVkey, parseVkey } from '../src/crypto/vkey.ts';
+import { thresholdPolicy } from '../src/crypto/policy.ts';
+import { formatVkey, parseVkey, type Verifier } from '../src/crypto/vkey.ts';
 import { QedError, type ErrorKind } from '../src/errors.ts';
 import { flickering, mutated, mutatedBytes, mutatedText, randomText, randomValue } from './fuzz-values.ts';
 import { seededRandom, type Random } from './random.ts';
@@ -80,6 +81,7 @@ function truth(holds: boolean, what: string): void {
 interface World {
   readonly log: SignedLog;
   readonly trust: Trust;
+  readonly cosigners: readonly Verifier[];
   readonly digests: readonly Uint8Array[];
   readonly firstVersions: ReadonlyMap<string, number>;
   /** Snapshots of the log as text, by version. */
@@ -130,18 +132,20 @@ function makeWorld(random: Random): World {
       .map((start) => ({ json: log.incremental(start.version, end.version), start, end })),
   );
   const strange = signedLog(batches.slice(0, 4), { seed: 2 });
+  const cosigners = witnesses.map(({ verifier }) => verifier);
   const firstVersions = new Map(
     digests.map((digest, version) => [encodeHex(digest), version] as const).reverse(),
   );
   return {
     log,
-    trust: { ...log.trust, cosigners: witnesses.map(({ verifier }) => verifier), cosignersMin: 1 },
+    trust: { ...log.trust, policy: thresholdPolicy(cosigners, 1) },
+    cosigners,
     digests,
     firstVersions,
     snapshots: new Map(
       log.snapshots.map((snapshot) => [snapshot.version, JSON.stringify(formatSnapshot(snapshot))]),
     ),
-    cosigned: witnesses.map(({ verifier: { name } }, i) => ({ name, time: 1_700_000_000 + i })),
+    cosigned: cosigners.map(({ name, id }, i) => ({ name, id, time: 1_700_000_000 + i })),
     memberships,
     signed,
     incrementals,
@@ -341,8 +345,8 @@ function checkMembershipAnswer(world: World, question: MembershipQuestion, answe
   truth(time === (first === null ? null : world.log.balloon.entry(first).time), 'a time');
 }
 
-function noteTargets({ trust, notes, vkeys, snapshots, cosigned }: World): Target[] {
-  const { log, cosigners = [] } = trust;
+function noteTargets({ trust, cosigners, notes, vkeys, snapshots, cosigned }: World): Target[] {
+  const { log } = trust;
   const texts = new Set(notes.map((note) => note.slice(0, note.lastIndexOf('\n\n') + 1)));
   const note = (random: Random): string | Uint8Array => {
     const kind = random.below(20);

@@ -3,6 +3,7 @@
 import { codeOf } from '../../testutils/code-of.ts';
 import { digestOf } from '../../testutils/balloon-twin.ts';
 import { keyOfSeed, NATIVE, signedLog, witness } from '../../testutils/signed-log.ts';
+import { thresholdPolicy } from '../crypto/policy.ts';
 import { sign } from '../crypto/ed25519-node.ts';
 import { decodeHex, encodeHex, encodeUtf8 } from '../crypto/encoding.ts';
 import { formatCheckpoint, type Checkpoint } from '../crypto/checkpoint.ts';
@@ -314,7 +315,7 @@ describe('cosignatures', () => {
   const checkpoint: Checkpoint = { origin, size: 7, root: hex(latest.snapshot.historyDigest) };
   const [one, two, three] = [witness(3), witness(4), witness(5)] as const;
   const cosigners = [one.verifier, two.verifier];
-  const trust = (cosignersMin: number): Trust => ({ ...log.trust, cosigners, cosignersMin });
+  const trust = (count: number): Trust => ({ ...log.trust, policy: thresholdPolicy(cosigners, count) });
   const cosigned = (...lines: string[]): unknown => ({
     ...latest,
     checkpoint: lines.length === 0 ? latest.checkpoint : addSignatures(latest.checkpoint, lines.join('')),
@@ -358,17 +359,19 @@ describe('cosignatures', () => {
       1,
       'signature-invalid',
     ],
-  ])('%s', (_name, json, cosignersMin, code) => {
-    expect(snapshotCode(json, trust(cosignersMin))).toBe(code);
+  ])('%s', (_name, json, count, code) => {
+    expect(snapshotCode(json, trust(count))).toBe(code);
   });
 
   it('count once for each cosigner, and tell the time', () => {
     const twice = `${latest.checkpoint}${one.cosign(checkpoint, 100)}${one.cosign(checkpoint, 200)}`;
     const json = { ...latest, checkpoint: twice };
     expect(snapshotCode(json, trust(2))).toBe('cosignatures-missing');
-    expect(verifySignedSnapshot(json, trust(1), NATIVE).cosignatures).toEqual([
-      { name: one.verifier.name, time: 200 },
-    ]);
+    const { name, id } = one.verifier;
+    expect(verifySignedSnapshot(json, trust(1), NATIVE)).toMatchObject({
+      cosignatures: [{ name, id, time: 200 }],
+      quorumTime: 200,
+    });
   });
 
   it('do not stand in for the signature of the log', () => {
@@ -378,15 +381,12 @@ describe('cosignatures', () => {
   });
 
   it('are asked for properly', () => {
-    for (const cosignersMin of [-1, 0.5, NaN, Infinity, 3]) {
-      expect(snapshotCode(latest, trust(cosignersMin))).toBe('bad-request');
-    }
-    expect(snapshotCode(latest, { log: log.trust.log, cosignersMin: 1 })).toBe('bad-request');
+    for (const count of [-1, 0.5, NaN, Infinity, 3]) expect(codeOf(() => trust(count))).toBe('bad-request');
+    expect(codeOf(() => thresholdPolicy([], 1))).toBe('bad-request');
     expect(snapshotCode(latest, { log: one.verifier })).toBe('key-malformed');
-    expect(snapshotCode(latest, { log: log.trust.log, cosigners: [log.trust.log] })).toBe('key-malformed');
-    expect(snapshotCode(latest, { ...log.trust, cosigners: [one.verifier, one.verifier] })).toBe(
-      'key-malformed',
-    );
+    for (const keys of [[log.trust.log], [one.verifier, one.verifier]]) {
+      expect(snapshotCode(latest, { ...log.trust, policy: thresholdPolicy(keys, 1) })).toBe('key-malformed');
+    }
   });
 });
 

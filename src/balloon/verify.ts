@@ -4,10 +4,11 @@
 // read only from a checkpoint that the log's key has signed, the hyper digest only from an entry under that root, sides and
 // positions only from the question. Every function returns what is proven or throws a QedError of kind `refused`;
 // no input makes it throw anything else.
-import { openCheckpoint, openCosignatures, type Cosignature } from '../crypto/checkpoint.ts';
+import { openCheckpoint } from '../crypto/checkpoint.ts';
 import { portableVerify, type Verify } from '../crypto/ed25519.ts';
 import { encodeHex, equalBytes, isSize } from '../crypto/encoding.ts';
 import { DIGEST_BYTES, portableHash, type Hash } from '../crypto/hash.ts';
+import { checkPolicy, type Policy, type Vouched } from '../crypto/policy.ts';
 import { type Verifier } from '../crypto/vkey.ts';
 import { QedError, type RefusalCode } from '../errors.ts';
 import { checkConsistency, checkInclusion } from '../history/check.ts';
@@ -26,10 +27,8 @@ import {
 export interface Trust {
   /** The log's key; its name is the origin that every checkpoint must carry. */
   readonly log: Verifier;
-  /** Nodes and witnesses whose cosignatures count. */
-  readonly cosigners?: readonly Verifier[];
-  /** How many different cosigners must have cosigned. Default 0. */
-  readonly cosignersMin?: number;
+  /** Whose cosignatures a checkpoint must carry besides the log's signature. Without it, nobody's. */
+  readonly policy?: Policy | undefined;
 }
 
 /** Hash and signature check: portable by default, native ones where the caller has them. */
@@ -40,9 +39,8 @@ export interface Primitives {
 
 const PORTABLE: Primitives = { hash: portableHash, verify: portableVerify };
 
-export interface VerifiedSnapshot {
+export interface VerifiedSnapshot extends Vouched {
   readonly snapshot: Snapshot;
-  readonly cosignatures: readonly Cosignature[];
 }
 
 export interface MembershipQuestion {
@@ -129,23 +127,12 @@ export function checkSignedSnapshot(
       `the last entry of version ${snapshot.version} is not under the signed root`,
     );
   }
-  return { snapshot, cosignatures: checkCosignatures(checkpoint, trust, verify) };
+  return { snapshot, ...checkCosignatures(checkpoint, trust, verify) };
 }
 
-export function checkCosignatures(checkpoint: string, trust: Trust, verify: Verify): readonly Cosignature[] {
-  const { cosigners = [], cosignersMin = 0 } = trust;
-  if (!isSize(cosignersMin) || cosignersMin > cosigners.length) {
-    throw new QedError('bad-request', `cosignersMin is not a number from 0 to ${cosigners.length}`);
-  }
-  const cosignatures = openCosignatures(checkpoint, cosigners, verify);
-  const names = new Set(cosignatures.map(({ name }) => name));
-  if (names.size < cosignersMin) {
-    throw refusal(
-      'cosignatures-missing',
-      `${names.size} of the ${cosignersMin} cosigners asked for have cosigned`,
-    );
-  }
-  return cosignatures;
+/** As the policy asks; without one, nothing is asked. */
+export function checkCosignatures(checkpoint: string, { policy }: Trust, verify: Verify): Vouched {
+  return policy ? checkPolicy(checkpoint, policy, verify) : { cosignatures: [], quorumTime: null };
 }
 
 /** The proof answers for this event, in the log that ends with this snapshot. */

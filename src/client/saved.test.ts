@@ -1,4 +1,5 @@
 // Saved proofs, in JSON and as C2SP tlog-proof: what was saved is accepted again, and nothing else is.
+import { thresholdPolicy } from '../crypto/policy.ts';
 import { codeOf } from '../../testutils/code-of.ts';
 import { logTransport, digestOf } from '../../testutils/log-transport.ts';
 import { seededRandom } from '../../testutils/random.ts';
@@ -105,7 +106,7 @@ describe('a tlog-proof', () => {
     const text = await proofText();
     expect(codeOf(() => verifyTlogProof(text, digestOf('event 6'), trust, NATIVE))).toBe('history-mismatch');
     expect(codeOf(() => verifyTlogProof(text, eventDigest, stranger, NATIVE))).toBe('note-unsigned');
-    const wanting = { ...trust, cosigners: [witness(3).verifier], cosignersMin: 1 };
+    const wanting = { ...trust, policy: thresholdPolicy([witness(3).verifier], 1) };
     expect(codeOf(() => verifyTlogProof(text, eventDigest, wanting, NATIVE))).toBe('cosignatures-missing');
     expect(codeOf(() => verifyTlogProof(text, new Uint8Array(31), trust))).toBe('digest-malformed');
   });

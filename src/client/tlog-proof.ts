@@ -11,7 +11,8 @@
 // It proves that the event is at that version; not that it is its first one, and no absence. For these there is the saved proof in JSON.
 import { type SignedMembership } from '../balloon/proof.ts';
 import { checkCosignatures, type Primitives, type Trust } from '../balloon/verify.ts';
-import { openCheckpoint, type Cosignature } from '../crypto/checkpoint.ts';
+import { openCheckpoint } from '../crypto/checkpoint.ts';
+import { type Vouched } from '../crypto/policy.ts';
 import { portableVerify } from '../crypto/ed25519.ts';
 import {
   concat,
@@ -47,12 +48,11 @@ export interface TlogProof {
   readonly checkpoint: string;
 }
 
-export interface VerifiedTlogProof {
+export interface VerifiedTlogProof extends Vouched {
   readonly version: number;
   readonly time: number;
   /** Number of events in the log of the checkpoint. */
   readonly size: number;
-  readonly cosignatures: readonly Cosignature[];
 }
 
 /** Undefined for an absence, which this format cannot tell. */
@@ -108,12 +108,12 @@ export function verifyTlogProof(
   }
   const { version, hyperDigest, time, hashes, checkpoint } = parseTlogProof(text);
   const { size, root } = openCheckpoint(checkpoint, trust.log, verify);
-  const cosignatures = checkCosignatures(checkpoint, trust, verify);
+  const vouched = checkCosignatures(checkpoint, trust, verify);
   const leaf = leafHash(hash, encodeEntry({ eventDigest, hyperDigest, time }));
   if (!checkInclusion(hash, leaf, version, size, hashes, root)) {
     throw new QedError('history-mismatch', `the event is not entry ${version} of the log of ${size} events`);
   }
-  return { version, time, size, cosignatures };
+  return { version, time, size, ...vouched };
 }
 
 function after(word: string, line: string | undefined): string {

@@ -65,7 +65,7 @@ U7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro=
     const witnessVkey = 'remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2';
     expect(openCheckpoint(published, parseVkey(logVkey)).size).toBe(1_432_088_532);
     expect(openCosignatures(published, [parseVkey(witnessVkey)])).toEqual([
-      { name: 'remora.n621.de', time: 1_779_573_024 },
+      { name: 'remora.n621.de', id: 0xda77ade7, time: 1_779_573_024 },
     ]);
     const forged = published.replace('1432088532', '1432088533');
     expect(codeOf(() => openCheckpoint(forged, parseVkey(logVkey)))).toBe('signature-invalid');
@@ -161,8 +161,8 @@ describe('cosignatures', () => {
 
   it('are listed for the keys that are asked for', () => {
     const both = [
-      { name: 'example.org/log/node2', time },
-      { name: 'example.org/log/node3', time: time + 1 },
+      { name: 'example.org/log/node2', id: cosigners[0]!.id, time },
+      { name: 'example.org/log/node3', id: cosigners[1]!.id, time: time + 1 },
     ];
     expect(openTimes(note)).toEqual(both);
     expect(openCosignatures(encodeUtf8(note), cosigners)).toEqual(both);
@@ -173,7 +173,7 @@ describe('cosignatures', () => {
 
   it('of one key count once, with the latest time', () => {
     const again = [time + 100, time - 100].map((other) => nodes[0]!.cosign(checkpoint, other)).join('');
-    const names = [{ name: 'example.org/log/node2', time: time + 100 }];
+    const names = [{ name: 'example.org/log/node2', id: cosigners[0]!.id, time: time + 100 }];
     expect(openTimes(note + again, [cosigners[0]!])).toEqual(names);
     expect(openTimes(addSignatures(note, again), [cosigners[0]!])).toEqual([
       { ...names[0], time: time - 100 },
@@ -193,7 +193,7 @@ describe('cosignatures', () => {
     const signature = sign(seededKey(2), cosignedMessage(text, time));
     const withTime = (bytes: Uint8Array) =>
       signed + formatSignature({ name, id, signature: concat(bytes, signature) });
-    expect(openTimes(withTime(encodeU64(time)))).toEqual([{ name, time }]);
+    expect(openTimes(withTime(encodeU64(time)))).toEqual([{ name, id, time }]);
     expect(codeOf(() => openTimes(withTime(encodeU64(time + 1))))).toBe('signature-invalid');
     // Times from 2^53 on, and a signature without time.
     expect(codeOf(() => openTimes(withTime(new Uint8Array(8).fill(0xff))))).toBe('signature-invalid');

@@ -22,8 +22,9 @@ export interface Checkpoint {
 }
 
 export interface Cosignature {
-  /** The name of the cosigner's key. */
+  /** The name and id of the cosigner's key. */
   readonly name: string;
+  readonly id: number;
   /** Unix time in seconds. */
   readonly time: number;
 }
@@ -59,7 +60,7 @@ export function openCosignatures(
   const latest = new Map<string, Cosignature>();
   for (const { name, id, signature } of verifySignatures(text, signatures, cosigners, verify)) {
     const key = `${name} ${id}`;
-    latest.set(key, { name, time: Math.max(readU64(signature)!, latest.get(key)?.time ?? 0) });
+    latest.set(key, { name, id, time: Math.max(readU64(signature)!, latest.get(key)?.time ?? 0) });
   }
   return [...latest.values()];
 }

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { verifyIncremental, verifyMembership, verifySignedSnapshot } from '../../src/balloon/verify.ts';
+import { thresholdPolicy } from '../../src/crypto/policy.ts';
 import { parseVkey } from '../../src/crypto/vkey.ts';
 import { digestOf } from '../balloon-twin.ts';
 import { withTempDir } from '../temp.ts';
@@ -32,7 +33,7 @@ describe('docs/spec.md', () => {
     JSON.parse(blocks.find(([, , title]) => title === name)![3]!) as Record<string, unknown>;
 
   it('has an example that verifies', () => {
-    const trust = { log: log!, cosigners: [witness!], cosignersMin: 1 };
+    const trust = { log: log!, policy: thresholdPolicy([witness!], 1) };
     const membership = example('membership');
     const found = verifyMembership(membership, { eventDigest: digestOf('b') }, trust);
     expect(found).toMatchObject({ exists: true, version: 1, cosignatures: [{ name: witness!.name, time: 1_700_000_003 }] });
