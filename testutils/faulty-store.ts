@@ -1,5 +1,5 @@
 // A store whose k-th write breaks once, in one of two ways: `lost` (nothing was written) or `done` (all was written); both are reported
-// as failed. After that it behaves as the interface says: it refuses every call until it is opened again.
+// as failed. After that it behaves as the interface says: it refuses every write until it is opened again.
 import { QedError } from '../src/errors.ts';
 import { type Store } from '../src/storage/store.ts';
 
@@ -9,20 +9,11 @@ export type Break = 'lost' | 'done';
 export function breakWrite(store: Store, which: number, kind: Break): Store {
   let count = 0;
   let broken = false;
-  const check = (): void => {
-    if (broken) throw new QedError('store-closed', 'an earlier write failed');
-  };
   return {
-    get(key) {
-      check();
-      return store.get(key);
-    },
-    range(range) {
-      check();
-      return store.range(range);
-    },
+    get: (key) => store.get(key),
+    range: (range) => store.range(range),
     async write(writes, options) {
-      check();
+      if (broken) throw new QedError('store-closed', 'an earlier write failed');
       if (count++ !== which) return store.write(writes, options);
       broken = true;
       if (kind === 'done') await store.write(writes, options);

@@ -1,11 +1,11 @@
-// Who may use a store, and when: writes one after the other in the order of the calls, nobody after a failed write,
-// nobody once close was called. Every implementation of Store stands behind one of these, so all of them behave alike.
+// Who may use a store, and when: writes one after the other in the order of the calls, none after a failed one; nobody
+// once close was called. Every implementation of Store stands behind one of these, so all of them behave alike.
 import { QedError } from '../errors.ts';
 
 export interface Gate {
-  /** Throws `store-closed` unless the store is open and whole. */
+  /** Throws `store-closed` once close was called. */
   check(): void;
-  /** Runs the work when all earlier writes are done. The first work that fails shuts the gate for good. */
+  /** Runs the work when all earlier writes are done. The first work that fails shuts the gate for all further ones. */
   write(work: () => Promise<void>): Promise<void>;
   /** Shuts the gate, waits for the writes under way, then runs the work once. `failed` says that a write had failed. */
   close(work: (failed: boolean) => Promise<void>): Promise<void>;
@@ -26,7 +26,6 @@ export function openGate(name: string): Gate {
   }
 
   function check(): void {
-    checkWhole();
     if (closing !== undefined) throw new QedError('store-closed', `${name} is closed`);
   }
 
@@ -44,6 +43,7 @@ export function openGate(name: string): Gate {
   return {
     check,
     async write(work) {
+      checkWhole();
       check();
       const mine = last.then(() => turn(work));
       last = mine.catch(() => undefined);

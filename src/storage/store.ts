@@ -36,7 +36,8 @@ export interface Store {
    * All or nothing, in the order of the calls; within a batch the last write to a key counts. When it resolves, every later read sees
    * the writes, and with `durable` (the default) they and all earlier ones are fsynced, even where the batch is empty. Without it a
    * crash of the machine may lose the latest writes: for callers that can repeat them from a log of their own.
-   * When it rejects, the outcome is unknown: the store refuses every further call (`store-closed`) until it is opened again.
+   * When it rejects, the outcome is unknown: the store refuses every further write (`store-closed`) until it is opened again. Reads go on,
+   * from the state before the failed write or the one after it.
    */
   write(writes: readonly Write[], options?: { readonly durable?: boolean }): Promise<void>;
   /** Waits for the writes under way and makes them all durable. From the call on every other call is refused; a second close is a no-op. */
