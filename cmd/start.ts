@@ -187,10 +187,15 @@ function logEvent(logger: Logger, event: NodeEvent): void {
       logger.info(`joined the cluster of ${event.members.join(', ')}`);
       return;
     case 'raft':
-      logger[event.level](event.line);
+      // What matters of it to an operator is told in other words.
+      logger.debug(event.line);
       return;
     case 'members':
-      logger.info(`members: ${event.members.map(describeMember).join(', ')}`);
+      if (event.members.length > 0) logger.info(`members: ${event.members.map(describeMember).join(', ')}`);
+      return;
+    case 'leader':
+      if (event.leaderId === undefined) logger.warn('no node leads, as far as this one knows');
+      else logger.info(`${event.leaderId} leads, in term ${event.term}`);
       return;
     case 'peer-refused':
       logger.warn(`a connection from ${event.remote} was refused: ${event.why}`);
@@ -207,8 +212,16 @@ function logEvent(logger: Logger, event: NodeEvent): void {
     case 'catch-up-failed':
       logger.warn({ err: event.error }, 'could not catch up; trying again');
       return;
+    case 'duty-failed':
+      logger.warn({ err: event.error }, 'what a leader does by the clock did not work out; trying again');
+      return;
     case 'failed':
-      logger.error({ err: event.error }, 'the node takes no more events until it is started again');
+      logger.error(
+        { err: event.error },
+        event.error.kind === 'refused'
+          ? 'THIS NODE DOES NOT SERVE ANY MORE: its data is not to be trusted'
+          : 'the node takes no more events until it is started again',
+      );
       return;
   }
 }

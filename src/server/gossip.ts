@@ -16,8 +16,11 @@ import { joinSnapshots, type Received } from '../gossip/snapshots.ts';
 import { type Address, type Wanted } from './listen.ts';
 import { type Node } from './node.ts';
 
+/** How long a node may need to see what another one has published. */
+const COMPARE_MS = 5_000;
+
 export interface ServerGossipOptions {
-  readonly node: Pick<Node, 'identity' | 'signed' | 'version' | 'status'>;
+  readonly node: Pick<Node, 'identity' | 'signed' | 'version' | 'linearize' | 'gossipOfPeers'>;
   readonly nodeKey: KeyObject;
   readonly wanted: Wanted;
   /** Members to join, `host:port` or multiaddr. */
@@ -55,6 +58,7 @@ export async function startGossip(options: ServerGossipOptions): Promise<ServerG
   const members = keepMembers({
     gossip,
     join: options.join,
+    discover: () => node.gossipOfPeers(),
     announcement: () => ({ name: nodeId, vkeys: [signer.vkey], qedUrls: options.qedUrls }),
     onEvent(event) {
       const line = describeMembersEvent(event);
@@ -79,9 +83,10 @@ async function compare(
   { node, logger, onPublished }: ServerGossipOptions,
 ): Promise<void> {
   const { version, historyDigest } = signedSnapshot.snapshot;
-  const isAhead = version > (node.version ?? -1);
-  if (isAhead && node.status().role !== 'leader') return;
-  if (!isAhead && equalBytes(node.signed(version).signedSnapshot.snapshot.historyDigest, historyDigest)) {
+  const isAhead = (): boolean => version > (node.version ?? -1);
+  // What another node has published is committed, so that this one only has to catch up.
+  if (isAhead()) await node.linearize(AbortSignal.timeout(COMPARE_MS));
+  if (!isAhead() && equalBytes(node.signed(version).signedSnapshot.snapshot.historyDigest, historyDigest)) {
     await onPublished(signedSnapshot);
     return;
   }

@@ -17,6 +17,8 @@ export interface HealthWatch {
   readonly checkAnswering: () => void;
   /** Looks at an error that a question met, and returns it. */
   readonly note: (error: unknown) => unknown;
+  /** Nothing is answered any more. */
+  readonly noteDamage: (error: QedError) => void;
   /** Looks at an error that writing met: whatever it is, nothing more is written. */
   readonly noteFailedWrite: (error: QedError) => void;
 }
@@ -51,6 +53,7 @@ export function watchHealth(
       if (error instanceof QedError && isDamage(error)) noteDamage(error);
       return error;
     },
+    noteDamage,
     noteFailedWrite(error) {
       if (isDamage(error)) noteDamage(error);
       else if (!failedWrite) {

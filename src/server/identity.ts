@@ -32,6 +32,14 @@ export interface IdentityOptions {
   readonly nodeId?: string | undefined;
   /** Remembered from the first start. */
   readonly host?: string | undefined;
+  /** The log of the cluster that the node is about to join: it must have that key, and takes the origin. */
+  readonly cluster?: ClusterLogName | undefined;
+}
+
+export interface ClusterLogName {
+  readonly origin: string;
+  readonly vkey: string;
+  readonly url: string;
 }
 
 const NODE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -46,9 +54,9 @@ const nodeFile = z.strictObject({
 });
 type NodeFile = z.output<typeof nodeFile>;
 
-/** Reads who the node is, or settles it. The caller holds the lock of the data directory. */
+/** Reads who the node is, or finds out: then it is to be settled. The caller holds the lock of the data directory. */
 export function openIdentity(options: IdentityOptions): Identity {
-  const { path, passphrase } = options;
+  const { path, passphrase, cluster } = options;
   if (options.nodeId !== undefined && !NODE_ID.test(options.nodeId)) {
     throw new QedError(
       'option-malformed',
@@ -61,8 +69,9 @@ export function openIdentity(options: IdentityOptions): Identity {
   const filePath = join(path, 'node.json');
   const known = existsSync(filePath) ? readNodeFile(filePath) : undefined;
   const logKey = openLogKey(options, known);
-  const origin = options.origin ?? known?.origin ?? defaultOrigin(publicKeyOf(logKey));
+  const origin = options.origin ?? known?.origin ?? cluster?.origin ?? defaultOrigin(publicKeyOf(logKey));
   const signer = createLogSigner(origin, logKey);
+  if (cluster) checkLogKey(cluster.vkey, signer.vkey, cluster.url);
   const nodeKeyPath = join(path, 'node_key.pem');
   if (known === undefined && !existsSync(nodeKeyPath)) {
     const name = (publicKey: Uint8Array): string =>
@@ -73,7 +82,34 @@ export function openIdentity(options: IdentityOptions): Identity {
   const nodeId = options.nodeId ?? known?.nodeId ?? defaultNodeId(publicKeyOf(nodeKey));
   const cosigner = createCosigner(nodeName(origin, nodeId), nodeKey);
   const host = known === undefined ? options.host : known.host;
-  const found: NodeFile = {
+  const identity = { origin, nodeId, signer, cosigner, nodeKey, host };
+  if (known !== undefined) checkSame(path, known, fileOf(identity));
+  return identity;
+}
+
+/** From now on the data directory is that of this node. */
+export function settleIdentity(path: string, identity: Identity): void {
+  const filePath = join(path, 'node.json');
+  if (existsSync(filePath)) return;
+  // A name that a cluster refused may have been tried with this key before.
+  writeFileSync(join(path, 'node_key.pem.pub'), `${identity.cosigner.vkey}\n`);
+  writeNodeFile(filePath, fileOf(identity));
+}
+
+/** Whether both have the same log key and origin. */
+export function checkLogKey(theirs: string, ours: string, url: string): void {
+  if (theirs === ours) return;
+  throw new QedError(
+    'node-mismatch',
+    `the cluster at ${url} serves the log ${theirs}, this node has ${ours}`,
+    {
+      hint: 'Name the log key of the cluster with --private-key, and a --path that is empty or of that log.',
+    },
+  );
+}
+
+function fileOf({ origin, signer, nodeId, cosigner, host }: Identity): NodeFile {
+  return {
     format: 'qed node v1',
     origin,
     vkey: signer.vkey,
@@ -81,18 +117,20 @@ export function openIdentity(options: IdentityOptions): Identity {
     nodeVkey: cosigner.vkey,
     ...(host === undefined ? {} : { host }),
   };
-  if (known === undefined) writeNodeFile(filePath, found);
-  else checkSame(path, known, found);
-  return { origin, nodeId, signer, cosigner, nodeKey, host };
 }
 
 function openLogKey(
-  { path, logKeyPath, passphrase, origin }: IdentityOptions,
+  { path, logKeyPath, passphrase, origin, cluster }: IdentityOptions,
   known: NodeFile | undefined,
 ): KeyObject {
   if (logKeyPath !== undefined) return readPrivateKey(logKeyPath, passphrase);
   const ownPath = join(path, 'log_key.pem');
   if (existsSync(ownPath)) return readPrivateKey(ownPath, passphrase);
+  if (cluster !== undefined && known === undefined) {
+    throw new QedError('key-missing', `the cluster at ${cluster.url} serves the log ${cluster.vkey}`, {
+      hint: 'Name the key file of that log with --private-key: all nodes of a cluster sign with the same key.',
+    });
+  }
   if (known !== undefined) {
     throw new QedError(
       'key-missing',

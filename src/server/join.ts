@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { encodeHex } from '../crypto/encoding.ts';
 import { errorTable, QedError, type ErrorCode } from '../errors.ts';
 import { checkJoined, type Joined, type NodeRecord } from '../replication/members.ts';
+import { checkLogKey, type ClusterLogName } from './identity.ts';
 import { leadsTo, urlOf, type Address } from './listen.ts';
 
 export interface JoinOptions {
@@ -22,10 +23,7 @@ export interface JoinOptions {
 }
 
 /** What a member says before anything is asked of it. */
-export interface FoundCluster {
-  readonly url: string;
-  readonly origin: string;
-  readonly vkey: string;
+export interface FoundCluster extends ClusterLogName {
   /** The address of this machine that leads to that member. */
   readonly localHost: string;
 }
@@ -77,18 +75,6 @@ export function joinCluster(
     checkLogKey(vkey, node.vkey, url);
     return checkJoined(joined);
   });
-}
-
-/** Refuses to be part of a cluster with another log key. */
-export function checkLogKey(theirs: string, ours: string, url: string): void {
-  if (theirs === ours) return;
-  throw new QedError(
-    'node-mismatch',
-    `the cluster at ${url} serves the log ${theirs}, this node has ${ours}`,
-    {
-      hint: 'Name the log key of the cluster with --private-key, and a --path that is empty or of that log.',
-    },
-  );
 }
 
 async function untilAnswered<Found>(

@@ -7,7 +7,7 @@ import { bytesOf, parseJson } from './bodies.ts';
 import { checkForm } from './form.ts';
 import { createApp, sendJson, type App, type AppOptions } from './http.ts';
 import { healthRoute, infoRoutes, type InfoOptions } from './info-routes.ts';
-import { checkLogKey } from './join.ts';
+import { checkLogKey } from './identity.ts';
 import { isLoopback, parseAddress } from './listen.ts';
 import { type Metrics } from './metrics.ts';
 import { type Node } from './node.ts';

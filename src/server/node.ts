@@ -13,6 +13,7 @@ import {
   type SignedSnapshot,
 } from '../balloon/proof.ts';
 import { signSnapshot } from '../balloon/sign.ts';
+import { decodeUtf8, encodeUtf8 } from '../crypto/encoding.ts';
 import { nativeHash } from '../crypto/hash-node.ts';
 import { type Hash } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
@@ -26,17 +27,19 @@ import { openDurableBalloon, type BalloonEvent, type DurableBalloon } from '../s
 import { openLevelStore } from '../storage/level.ts';
 import { type Store } from '../storage/store.ts';
 import { batcherLimits, createBatcher, type Added, type AddRequest, type BatcherLimits } from './batcher.ts';
-import { openIdentity, type Identity, type IdentityOptions } from './identity.ts';
+import { startDuties } from './duties.ts';
+import { openIdentity, settleIdentity, type Identity, type IdentityOptions } from './identity.ts';
 import { watchHealth, type Health } from './health.ts';
+import { findCluster, joinCluster, type FoundCluster, type JoinHelp, type JoinOptions } from './join.ts';
 import {
-  checkLogKey,
-  findCluster,
-  joinCluster,
-  type FoundCluster,
-  type JoinHelp,
-  type JoinOptions,
-} from './join.ts';
-import { formatAddress, isLoopback, ownHost, reachableHost, type Address, type Reserved } from './listen.ts';
+  formatAddress,
+  isLoopback,
+  ownHost,
+  parseAddress,
+  reachableHost,
+  type Address,
+  type Reserved,
+} from './listen.ts';
 import { registerGauges, type Metrics } from './metrics.ts';
 import { openPayloads, type Payloads } from './payloads.ts';
 import { openReplica, type LogHooks, type Replica, type ReplicaEvent } from './replica.ts';
@@ -49,6 +52,8 @@ export type NodeEvent =
   | { readonly kind: 'join-ignored' }
   | { readonly kind: 'join-retried'; readonly why: string; readonly tries: number }
   | { readonly kind: 'join-accepted'; readonly members: readonly string[] }
+  /** Comparing digests, or handing over, did not work out; it is tried again. */
+  | { readonly kind: 'duty-failed'; readonly error: unknown }
   | { readonly kind: 'failed'; readonly error: QedError };
 
 export interface NodeOptions extends IdentityOptions {
@@ -65,6 +70,8 @@ export interface NodeOptions extends IdentityOptions {
   /** Keeps the events, not only their digests. */
   readonly storeEvents?: boolean | undefined;
   readonly limits?: Partial<BatcherLimits>;
+  /** Milliseconds between two comparisons of the digests of all nodes. */
+  readonly compareMs?: number | undefined;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   readonly metrics: Metrics;
@@ -102,12 +109,23 @@ export interface Node {
   /** Undefined while nobody leads, as far as this node knows. */
   readonly leader: () => MemberRecord | undefined;
   readonly members: () => readonly MemberStatus[];
+  /** Calls back when this node won or lost its office, or another one did. Returns the way to stop. */
+  readonly onLeadership: ClusterLog['onLeadership'];
+  /** Joining, leaving and handing over, on any node; and faults between nodes, for exercises. */
   readonly orders: Pick<ClusterLog, 'join' | 'remove' | 'transferLeadership' | 'setFault'>;
   /** Resolves when everything that any node acknowledged before the call can be seen here; `no-leader` when the signal aborts first. */
   readonly linearize: (signal?: AbortSignal) => Promise<void>;
+  /** What other nodes can know of this one: addresses to be found out only when it runs. */
+  readonly setGossipAddr: (address: string) => void;
+  /** Where gossip of the other nodes is to be found, as far as they answer. */
+  readonly gossipOfPeers: () => Promise<readonly string[]>;
+  /** Stops answering for good: somebody found that the state of this node cannot be right. */
+  readonly distrust: (error: QedError) => void;
   readonly health: () => Health;
   readonly close: () => Promise<void>;
 }
+
+const GOSSIP_LIMITS = { bytesMax: 300, timeoutMs: 2_000 } as const;
 
 /** Opens a node on its data directory. What was opened is closed again when a later part cannot be. */
 export async function openNode(options: NodeOptions): Promise<Node> {
@@ -123,7 +141,8 @@ export async function openNode(options: NodeOptions): Promise<Node> {
     await makeDirectory(path);
     const store = await keep(openLevelStore(join(path, 'db')));
     const cluster = await lookForCluster(raftPath, options);
-    const identity = openNodeIdentity(options, cluster);
+    const host = cluster && !isLoopback({ host: cluster.localHost, port: 0 }) ? cluster.localHost : undefined;
+    const identity = openIdentity({ ...options, host, cluster });
     const payloads = options.storeEvents
       ? openPayloads(await keep(openLevelStore(join(path, 'events'))), nativeHash)
       : undefined;
@@ -133,6 +152,7 @@ export async function openNode(options: NodeOptions): Promise<Node> {
     const self = { nodeId: identity.nodeId, ...addressesOf(identity, options) };
     const { nodeKey } = identity;
     const start = cluster ? await enterCluster(identity, self, options) : 'found';
+    settleIdentity(path, identity);
     const { release, wanted } = options.listeners.raft;
     const listen = formatAddress(wanted.address);
     async function openLog(hooks: LogHooks): Promise<ClusterLog> {
@@ -158,15 +178,6 @@ async function lookForCluster(raftPath: string, options: NodeOptions): Promise<F
   if (await isNewLog({ directory: raftPath })) return findCluster(join, joinHelp(options));
   onEvent({ kind: 'join-ignored' });
   return undefined;
-}
-
-/** A node that joins takes the name of the log from its cluster; the key it has to bring along. */
-function openNodeIdentity(options: NodeOptions, cluster: FoundCluster | undefined): Identity {
-  if (!cluster) return openIdentity(options);
-  const host = isLoopback({ host: cluster.localHost, port: 0 }) ? undefined : cluster.localHost;
-  const identity = openIdentity({ ...options, origin: options.origin ?? cluster.origin, host });
-  checkLogKey(cluster.vkey, identity.signer.vkey, cluster.url);
-  return identity;
 }
 
 function addressesOf(
@@ -212,7 +223,7 @@ export interface NodeParts {
 /** The node over parts that are open. It closes them all. Resolves when everything in the log is applied. */
 export async function composeNode(
   parts: NodeParts,
-  options: Pick<NodeOptions, 'limits' | 'now' | 'metrics' | 'onEvent' | 'onApplied'>,
+  options: Pick<NodeOptions, 'limits' | 'compareMs' | 'now' | 'metrics' | 'onEvent' | 'onApplied'>,
 ): Promise<Node> {
   const { identity, durable, payloads } = parts;
   const { metrics, onEvent = () => undefined } = options;
@@ -222,8 +233,19 @@ export async function composeNode(
     (error) => onEvent({ kind: 'failed', error }),
     () => replica?.lateness(),
   );
-  replica = await openReplica({ ...parts, watch, onEvent, onApplied: options.onApplied });
+  let gossipAddr: string | undefined;
+  const answerPeer = (path: string): Uint8Array | undefined =>
+    path === 'gossip' && gossipAddr !== undefined ? encodeUtf8(gossipAddr) : undefined;
+  replica = await openReplica({ ...parts, watch, onEvent, answerPeer, onApplied: options.onApplied });
   const { log, propose, linearize, close } = replica;
+  const duties = startDuties({
+    log,
+    durable,
+    isStuck: replica.isStuck,
+    compareMs: options.compareMs,
+    onDivergence: watch.noteFailedWrite,
+    onFailure: (error) => onEvent({ kind: 'duty-failed', error }),
+  });
   if (log.repair !== undefined) onEvent({ kind: 'log-repaired', repair: log.repair });
   const batcher = createBatcher({
     limits: { ...batcherLimits, ...options.limits },
@@ -320,16 +342,39 @@ export async function composeNode(
     status: () => log.status(),
     leader: () => log.leader(),
     members: () => log.members(),
+    onLeadership: (listener) => log.onLeadership(listener),
     orders: log,
     linearize,
+    setGossipAddr: (address) => void (gossipAddr = address),
+    gossipOfPeers: () => gossipOfPeers(log),
+    distrust: watch.noteDamage,
     health: watch.health,
     async close() {
       await batcher.close();
+      await duties.close();
       await close();
       await payloads?.close();
       await durable.close();
     },
   };
+}
+
+/** A gossip address on this machine alone is of no use to another one, and one without a host is on that of the node. */
+async function gossipOfPeers(log: ClusterLog): Promise<readonly string[]> {
+  const hosts = new Map(
+    log.members().map(({ nodeId, raftAddr }) => [nodeId, parseAddress(raftAddr, 'raftAddr').host]),
+  );
+  const own = hosts.get(log.status().nodeId);
+  const found = log.peers().map(async (peer) => {
+    const bytes = await peer.fetch('gossip', GOSSIP_LIMITS).catch(() => undefined);
+    const text = bytes && decodeUtf8(bytes);
+    if (text === undefined) return [];
+    const address = parseAddress(text, '--gossip-addr');
+    const host = hosts.get(peer.nodeId);
+    if (isLoopback(address) && host !== own) return [];
+    return [formatAddress({ host: reachableHost(address, host ?? '127.0.0.1'), port: address.port })];
+  });
+  return (await Promise.all(found)).flat();
 }
 
 /** Remembers the latest one: all waiters of a record, and all who ask until the next one, share a signature. */

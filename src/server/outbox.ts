@@ -37,6 +37,8 @@ export interface Outbox {
   readonly note: (signedSnapshot: SignedSnapshot) => Promise<void>;
   /** What was published, in order: versions from `from` on, at most `limit`. */
   readonly published: (from: number, limit: number) => Promise<readonly number[]>;
+  /** Throws when the log does not continue what was published: `head-rollback` or `consistency-mismatch`. For a leader that has applied all there is. */
+  readonly check: () => void;
   readonly figures: () => OutboxFigures;
   readonly close: () => Promise<void>;
 }
@@ -158,6 +160,9 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
       const versions: number[] = [];
       for await (const [key] of store.range({ from: encodeU64(from), limit })) versions.push(versionOf(key));
       return versions;
+    },
+    check() {
+      if (cursor !== undefined) checkContinues(cursor, options);
     },
     figures: () => ({ published: publications, repeated: repeats, version: cursor }),
     async close() {

@@ -2,9 +2,11 @@
 import { join } from 'node:path';
 import { type FastifyBaseLogger } from 'fastify';
 import { readPrivateKey } from '../crypto/keys.ts';
+import { QedError } from '../errors.ts';
+import { type LogStatus } from '../replication/replicated-log.ts';
 import { openLevelStore } from '../storage/level.ts';
 import { startGossip, urlsOf, type ServerGossip } from './gossip.ts';
-import { type Address, type Wanted } from './listen.ts';
+import { formatAddress, type Address, type Wanted } from './listen.ts';
 import { registerOutboxFigures, type Metrics } from './metrics.ts';
 import { type Node } from './node.ts';
 import { openOutbox, type Outbox } from './outbox.ts';
@@ -35,7 +37,10 @@ const OUTBOX_BYTES = 1024 * 1024;
 
 export async function openPublishing({ node, path, ...options }: PublishingOptions): Promise<Publishing> {
   const { logger, metrics } = options;
+  const stop = new AbortController();
   let gossip: ServerGossip | undefined;
+  /** The term for which what this node publishes was found to continue what was published before. */
+  let checkedTerm = node.status().role === 'leader' ? node.status().term : undefined;
   const outbox = await openOutbox({
     store: await openLevelStore(join(path, 'outbox'), {
       cacheBytes: OUTBOX_BYTES,
@@ -43,12 +48,35 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
     }),
     version: () => node.version,
     signed: (version) => node.signed(version).signedSnapshot,
-    isLeader: () => node.status().role === 'leader',
+    isLeader() {
+      const { role, term } = node.status();
+      return role === 'leader' && term === checkedTerm;
+    },
     publish: async (signedSnapshot) => gossip?.publish(signedSnapshot),
     onFailure: (error) => logger.error({ err: error }, 'a snapshot could not be published; trying again'),
     now: () => performance.now(),
   });
   registerOutboxFigures(metrics.registry, outbox);
+
+  /** A new leader first gets to where the last one was. */
+  async function enterOffice({ role, term }: LogStatus): Promise<void> {
+    if (role !== 'leader' || term === checkedTerm) return;
+    await node.linearize(stop.signal);
+    try {
+      outbox.check();
+    } catch (error) {
+      if (error instanceof QedError) node.distrust(error);
+      throw error;
+    }
+    checkedTerm = term;
+    outbox.notify();
+  }
+  const leave = node.onLeadership((status) => {
+    enterOffice(status).catch((error: unknown) => {
+      if (!stop.signal.aborted) logger.error({ err: error }, 'this node leads, but does not publish');
+    });
+  });
+
   return {
     outbox,
     async join(wanted, api, scheme) {
@@ -62,9 +90,12 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
         registry: metrics.registry,
         onPublished: outbox.note,
       });
+      node.setGossipAddr(formatAddress(gossip.address));
       return gossip.address;
     },
     async close() {
+      stop.abort();
+      leave();
       await outbox.close();
       await gossip?.close();
     },

@@ -7,6 +7,7 @@ import { type Hash } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
 import { catchUp, createCatchUpAnswers } from '../replication/catch-up.ts';
 import { type ClusterEvent, type ClusterLog, type ClusterLogOptions } from '../replication/cluster.ts';
+import { type LogStatus } from '../replication/replicated-log.ts';
 import { type Peer } from '../replication/transport.ts';
 import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts';
 import { type Store } from '../storage/store.ts';
@@ -19,6 +20,7 @@ export type LogHooks = Pick<ClusterLogOptions, 'appliedIndex' | 'onSnapshot' | '
 
 export type ReplicaEvent =
   | Exclude<ClusterEvent, { readonly kind: 'failed' }>
+  | { readonly kind: 'leader'; readonly leaderId: string | undefined; readonly term: number }
   /** Entries that came from a peer so far. */
   | { readonly kind: 'fetched'; readonly versions: number; readonly of: number };
 
@@ -31,6 +33,8 @@ export interface ReplicaOptions {
   readonly watch: Pick<HealthWatch, 'noteFailedWrite'>;
   readonly onApplied?: (() => void) | undefined;
   readonly onEvent: (event: ReplicaEvent) => void;
+  /** Answers what peers ask beside what they need to catch up. */
+  readonly answerPeer: (path: string) => Uint8Array | undefined;
 }
 
 export interface Replica {
@@ -89,6 +93,13 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     await applier.reach(record);
   }
 
+  let toldLeader: string | undefined;
+  function tellLeader({ leaderId, term, failure }: LogStatus): void {
+    if (leaderId === toldLeader || failure) return;
+    toldLeader = leaderId;
+    onEvent({ kind: 'leader', leaderId, term });
+  }
+
   function startApplying(): Applier {
     applier = startApplier({
       log: opened(),
@@ -124,6 +135,12 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     }
   }
 
+  const answerCatchUp = createCatchUpAnswers({
+    durable,
+    sign: (version) => signSnapshot(balloon, version, identity.signer),
+    reach: (index) => reach(index, AbortSignal.any([stop.signal, AbortSignal.timeout(ANSWER_MS)])),
+  });
+
   log = await options.openLog({
     appliedIndex: balloon.appliedIndex,
     async onSnapshot({ index }, peers, signal) {
@@ -131,21 +148,20 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       applier?.moved(reached);
       return reached;
     },
-    serve: createCatchUpAnswers({
-      durable,
-      sign: (version) => signSnapshot(balloon, version, identity.signer),
-      reach: (index) => reach(index, AbortSignal.any([stop.signal, AbortSignal.timeout(ANSWER_MS)])),
-    }),
+    serve: async (path, signal) => options.answerPeer(path) ?? answerCatchUp(path, signal),
     onEvent(event) {
       if (event.kind === 'failed') watch.noteFailedWrite(event.error);
       else onEvent(event);
     },
   });
   const { members, committedIndex, lastIndex } = log.status();
+  tellLeader(log.status());
+  log.onLeadership(tellLeader);
   const isAlone = members.length === 1;
   try {
     if (isAlone && balloon.appliedIndex > lastIndex) throw logTooShort(balloon.appliedIndex, lastIndex);
-    if (!durable.isAdopting) await startApplying().reach(committedIndex);
+    if (durable.divergence) watch.noteFailedWrite(durable.divergence);
+    else if (!durable.isAdopting) await startApplying().reach(committedIndex);
   } catch (error) {
     await close();
     throw error;

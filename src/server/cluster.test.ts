@@ -1,0 +1,186 @@
+// Three whole servers in one process: how they become a cluster, and what they promise together.
+import { join } from 'node:path';
+import Fastify from 'fastify';
+import { digestOf } from './bodies.ts';
+import { singleKey } from './auth.ts';
+import { startServer, type Server, type ServerOptions } from './server.ts';
+import { createKeyFiles } from '../crypto/keys.ts';
+import { LOG_KEY } from '../crypto/vkey.ts';
+import { codeOfPromise } from '../../testutils/code-of.ts';
+import { withTempDir } from '../../testutils/temp.ts';
+import { until } from '../../testutils/until.ts';
+
+const KEY = 'key-of-the-operator';
+const anyPort = { address: { host: '127.0.0.1', port: 0 }, flag: '--an-addr', isPortFree: false };
+
+interface World {
+  readonly path: string;
+  readonly servers: Server[];
+  readonly start: (name: string, more?: Partial<ServerOptions>) => Promise<Server>;
+  readonly stop: (server: Server) => Promise<void>;
+}
+
+function withWorld(work: (world: World) => Promise<void>): Promise<void> {
+  return withTempDir(async (path) => {
+    const logKeyPath = join(path, 'log_key.pem');
+    createKeyFiles(logKeyPath, { name: 'log', type: LOG_KEY });
+    const servers: Server[] = [];
+    async function start(name: string, more: Partial<ServerOptions> = {}): Promise<Server> {
+      const server = await startServer({
+        path: join(path, name),
+        logKeyPath,
+        nodeId: name,
+        now: Date.now,
+        http: anyPort,
+        management: anyPort,
+        metrics: anyPort,
+        access: () => ({ keys: [singleKey(KEY)], readsNeedKey: false }),
+        logger: Fastify().log,
+        software: 'qed test',
+        compareMs: 200,
+        ...more,
+      });
+      servers.push(server);
+      return server;
+    }
+    async function stop(server: Server): Promise<void> {
+      servers.splice(servers.indexOf(server), 1);
+      await server.close(1000);
+    }
+    try {
+      await work({ path, servers, start, stop });
+    } finally {
+      await Promise.all(servers.map((server) => server.close(0)));
+    }
+  });
+}
+
+function joining(...members: Server[]): Partial<ServerOptions> {
+  const addresses = members.map(({ addresses: { mgmtAddr } }) => mgmtAddr ?? '');
+  return { join: { addresses, apiKey: KEY, isTls: false } };
+}
+
+async function startThree(
+  { start }: World,
+  more: Partial<ServerOptions> = {},
+): Promise<[Server, Server, Server]> {
+  const a = await start('a', more);
+  const b = await start('b', { ...more, ...joining(a) });
+  const c = await start('c', { ...more, ...joining(b, a) });
+  await until('all are voters and in step', () =>
+    [a, b, c].every(
+      ({ node }) =>
+        node.members().length === 3 &&
+        node.members().every(({ isVoter }) => isVoter) &&
+        node.health().isReady,
+    ),
+  );
+  return [a, b, c];
+}
+
+async function send(
+  address: string | null,
+  path: string,
+  body?: unknown,
+  key = KEY,
+): Promise<{ status: number; json: unknown }> {
+  const answer = await fetch(`http://${address ?? ''}${path}`, {
+    method: body === undefined ? 'GET' : 'POST',
+    headers: { 'api-key': key, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  });
+  return { status: answer.status, json: await answer.json() };
+}
+
+const add = (server: Server, event: string) => send(server.addresses.httpAddr, '/events', { event });
+const manage = (server: Server, path: string, body?: unknown, key = KEY) =>
+  send(server.addresses.mgmtAddr, path, body, key);
+
+/** Adds until it is acknowledged, as a client with retries does. */
+async function addAnyhow(servers: readonly Server[], event: string): Promise<void> {
+  await until(`${event} is added`, async () => {
+    for (const server of servers) if ((await add(server, event)).status === 201) return true;
+    return false;
+  });
+}
+
+const leaderOf = (servers: readonly Server[]): Server | undefined =>
+  servers.find(({ node }) => node.status().role === 'leader');
+
+async function expectAgreement(servers: readonly Server[], events: readonly string[]): Promise<void> {
+  await Promise.all(servers.map(({ node }) => node.linearize()));
+  const digests = servers.map(({ node }) => node.latest().signedSnapshot.snapshot);
+  for (const digest of digests) expect(digest).toEqual(digests[0]);
+  for (const { node } of servers) {
+    for (const event of events) expect(node.membership(digestOf(event)).proof.exists).toBe(true);
+    expect(node.version).toBe(events.length - 1);
+  }
+}
+
+it('becomes a cluster by joining, takes adds on every node and shows them on every node', () =>
+  withWorld(async (world) => {
+    const servers = await startThree(world);
+    const events = ['one', 'two', 'three'];
+    for (const [at, server] of servers.entries()) expect((await add(server, events[at]!)).status).toBe(201);
+    await expectAgreement(servers, events);
+    const [a, b] = servers;
+    expect(b.node.leader()?.nodeId).toBe('a');
+    expect(b.node.identity.origin).toBe(a.node.identity.origin);
+    const { json } = await manage(b, '/members');
+    expect(json).toMatchObject({
+      nodeId: 'b',
+      leaderId: 'a',
+      members: [{ nodeId: 'a', isLeader: true }, {}, {}],
+    });
+  }));
+
+it('goes on without its leader, and takes it back without being told where the others are', () =>
+  withWorld(async (world) => {
+    const [a, b, c] = await startThree(world);
+    const events = ['before'];
+    await addAnyhow([a, b, c], 'before');
+    await world.stop(a);
+    await until('another one leads', () => leaderOf([b, c]) !== undefined);
+    for (const event of ['one', 'two']) {
+      await addAnyhow([b, c], event);
+      events.push(event);
+    }
+    const again = await world.start('a');
+    await until('it is in step', () => again.node.health().isReady);
+    expect(again.node.status().role).toBe('follower');
+    await addAnyhow([again], 'after');
+    await expectAgreement([again, b, c], [...events, 'after']);
+  }));
+
+it('lets in nobody with another log key, another key for a name, or without the API key', () =>
+  withWorld(async (world) => {
+    const a = await world.start('a');
+    const b = await world.start('b', joining(a));
+    const otherKey = join(world.path, 'other_key.pem');
+    createKeyFiles(otherKey, { name: 'other', type: LOG_KEY });
+    const rows: [string, Partial<ServerOptions>, string][] = [
+      ['c', { logKeyPath: otherKey }, 'node-mismatch'],
+      ['c', { logKeyPath: undefined }, 'key-missing'],
+      ['d', { origin: 'example.org/other' }, 'node-mismatch'],
+      ['e', { nodeId: 'b' }, 'node-mismatch'],
+      ['f', { join: { ...joining(a).join!, apiKey: 'wrong' } }, 'unauthorized'],
+      ['g', { join: { ...joining(a).join!, apiKey: undefined } }, 'unauthorized'],
+    ];
+    for (const [name, more, code] of rows)
+      expect([name, more, await codeOfPromise(world.start(name, { ...joining(a), ...more }))]).toEqual([
+        name,
+        more,
+        code,
+      ]);
+    // Data of another log.
+    const alone = await world.start('h', { logKeyPath: otherKey });
+    await add(alone, 'x');
+    await world.stop(alone);
+    expect(await codeOfPromise(world.start('h', { ...joining(a), raftPath: join(world.path, 'new') }))).toBe(
+      'node-mismatch',
+    );
+    // What was refused left nothing behind that stands in the way.
+    for (const name of ['c', 'f']) await world.start(name, joining(b));
+    await world.start('e', { ...joining(b), nodeId: 'e' });
+    expect(b.node.members().map(({ nodeId }) => nodeId)).toEqual(['a', 'b', 'c', 'f', 'e']);
+  }));
