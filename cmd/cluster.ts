@@ -2,18 +2,17 @@
 // live on when the command has ended; the parts are in cluster/.
 import { type Argv } from 'yargs';
 import { addCommand } from './client/command.ts';
-import { processWorld } from './client/world.ts';
+import { processWorld, type World } from './client/world.ts';
 import { delay, failover } from './cluster/drills.ts';
 import { clean, create, run, stop } from './cluster/lifecycle.ts';
 import { nodeCommands } from './cluster/nodes.ts';
 import { delays, status } from './cluster/status.ts';
 
-export function addCluster(main: Argv): Argv {
+export function addClusterTo(main: Argv, world: World): Argv {
   return main.command(
     'cluster',
     'Run a whole cluster on this machine, and practise failures',
     (cluster) => {
-      const world = processWorld();
       addCommand(cluster, create, world);
       addCommand(cluster, run, world);
       addCommand(cluster, status, world);
@@ -31,4 +30,8 @@ export function addCluster(main: Argv): Argv {
     },
     () => undefined,
   );
+}
+
+export function addCluster(main: Argv): Argv {
+  return addClusterTo(main, processWorld());
 }

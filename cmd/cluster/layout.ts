@@ -5,6 +5,7 @@
 //   data/<node>/     data directory of the node     logs/<node>.log     what it says     pids/<node>.json     its process, while it runs
 import { randomBytes, randomInt } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { extname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -145,10 +146,12 @@ function isFree(wanted: number): Promise<boolean> {
   });
 }
 
-/** This program, run the way it is run now. */
+/** This very program. Its sources need the loader that runs them. */
 function runSelf(): Program {
-  const entry = new URL(`../qed${extname(import.meta.url)}`, import.meta.url);
-  return [process.execPath, ...process.execArgv, fileURLToPath(entry)];
+  const extension = extname(import.meta.url);
+  const entry = fileURLToPath(new URL(`../qed${extension}`, import.meta.url));
+  if (extension === '.js') return [process.execPath, entry];
+  return [process.execPath, '--import', createRequire(import.meta.url).resolve('tsx'), entry];
 }
 
 export function openCluster(given: string, launcher: Launcher = runSelf): Cluster {

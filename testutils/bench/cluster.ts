@@ -3,7 +3,7 @@
 // `--quick` takes seconds instead of minutes; --seconds, --rounds, --missed and --only choose for themselves.
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { runFailover } from '../../cmd/cluster/failover.ts';
@@ -79,7 +79,7 @@ const loads: readonly Load[] = [
 ];
 
 let missedTargets = 0;
-console.log(describeMachine());
+console.log(`${describeMachine()}, load average ${loadavg()[0]?.toFixed(1) ?? '?'} before the start`);
 const isWanted = (name: string): boolean => values.only === undefined || name.includes(values.only);
 for (const load of loads) if (isWanted(load.name)) await compare(load);
 for (const [way, limitMs] of [
@@ -97,17 +97,16 @@ async function compare({ name, args, unit, least, at }: Load): Promise<void> {
     unit === 'events' ? eventsPerSecond : requestsPerSecond;
   const measured = await withCluster(NODES, async (cluster, leader) => {
     const follower = cluster.nodes.find((node) => node !== leader);
-    return work(cluster, at === undefined ? leader : follower!, [...args, '-d', String(settings.seconds)]);
+    return measure(cluster, at === undefined ? leader : follower!, args);
   });
-  const single = await withCluster(1, (cluster, leader) =>
-    work(cluster, leader, [...args, '-d', String(settings.seconds)]),
-  );
+  const single =
+    at === undefined && (await withCluster(1, (cluster, leader) => measure(cluster, leader, args)));
   const isEnough = least === undefined || rate(measured) >= least;
   if (!isEnough) missedTargets += 1;
   console.log(
     `${name}: three nodes ${describe(measured, rate(measured), unit)}` +
       (least === undefined ? '' : ` (at least ${least.toLocaleString('en')}${isEnough ? '' : ': MISSED'})`) +
-      `; a single one ${describe(single, rate(single), unit)}`,
+      (single ? `; a single one ${describe(single, rate(single), unit)}` : ''),
   );
 }
 
@@ -165,6 +164,11 @@ async function comeBack(missed: number): Promise<void> {
         `(at most ${seconds(limitMs)}${took > limitMs ? ': MISSED' : ''})`,
     );
   });
+}
+
+async function measure(cluster: Cluster, node: ClusterNode, args: readonly string[]): Promise<Figures> {
+  await work(cluster, node, [...args, '-d', '1']);
+  return work(cluster, node, [...args, '-d', String(settings.seconds)]);
 }
 
 async function work(cluster: Cluster, node: ClusterNode, args: readonly string[]): Promise<Figures> {
