@@ -1,11 +1,11 @@
 // The publisher: takes every snapshot that the log publishes, from gossip and, where gossip has lost some, from the log's own list; verifies it; and delivers
 // it to every sink, at least once, in order, each at its own pace. A snapshot that contradicts another one is an alert, with both as evidence.
-import { Counter, Gauge, Histogram } from 'prom-client';
-import { formatSignedSnapshot, type SignedSnapshot } from '../../src/balloon/proof.ts';
-import { parseLine, type Received } from '../../src/gossip/snapshots.ts';
+import { Counter, Gauge } from 'prom-client';
+import { parseLine } from '../../src/gossip/snapshots.ts';
 import { type Agent } from '../agent.ts';
 import { startDelivery, type Delivery } from '../delivery.ts';
-import { startIntake, type Intake } from '../intake.ts';
+import { contradictionOf, followLog, registerFollowFigures } from '../follow.ts';
+import { type Intake } from '../intake.ts';
 import { openJournal, type Journal } from '../journal.ts';
 import { type KnownLog } from '../known-log.ts';
 import { openFileSink } from './file-sink.ts';
@@ -51,7 +51,7 @@ export async function startPublisher(agent: Agent, options: PublisherOptions): P
 
   function begin(log: KnownLog): void {
     if (isClosed) return;
-    parts.intake = takeIn(agent, journal, log, figures);
+    parts.intake = followLog({ agent, journal, log, figures: figures.follow });
     parts.sinks.push(...openSinks(agent, options, log));
     for (const sink of parts.sinks) parts.deliveries.push(deliver(agent, journal, sink, figures));
     logger.info(
@@ -95,18 +95,7 @@ function registerFigures({ registry }: Agent, journal: Journal, deliveries: read
     },
   });
   return {
-    snapshots: new Counter({
-      name: 'qed_agent_snapshots_total',
-      help: 'Snapshots that were verified and taken, by where they came from first: gossip, or the list of the log.',
-      labelNames: ['from'] as const,
-      registers,
-    }),
-    lag: new Histogram({
-      name: 'qed_agent_gossip_lag_seconds',
-      help: 'Time from the batch of a snapshot, by the clock of the log, until gossip brought it.',
-      buckets: [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60],
-      registers,
-    }),
+    follow: registerFollowFigures(registry),
     delivered: new Counter({
       name: 'qed_sink_delivered_total',
       help: 'Snapshots that a sink has for good.',
@@ -122,31 +111,6 @@ function registerFigures({ registry }: Agent, journal: Journal, deliveries: read
   };
 }
 
-/** From gossip and from the log into the journal. */
-function takeIn(agent: Agent, journal: Journal, log: KnownLog, figures: Figures): Intake {
-  const { source, primitives, logger } = agent;
-  const intake = startIntake({
-    journal,
-    source,
-    trust: { log: log.verifier },
-    primitives,
-    onTaken(added, from) {
-      figures.snapshots.inc({ from }, added.length);
-      if (from === 'gossip')
-        for (const { snapshot } of added) figures.lag.observe(Math.max(0, Date.now() - snapshot.time) / 1000);
-    },
-    onConflict: ({ known, other }) => contradiction(agent, log, known, other),
-    onFailure: (error) =>
-      logger.warn({ err: error }, 'the log cannot be asked for what gossip may have lost; trying again'),
-  });
-  agent.onUrls(() => intake.recheck());
-  agent.listen(log, ({ kind, signedSnapshot, other }: Received) => {
-    if (kind === 'conflict' && other) contradiction(agent, log, other, signedSnapshot);
-    else if (kind === 'new') intake.offer(signedSnapshot);
-  });
-  return intake;
-}
-
 function openSinks(
   agent: Agent,
   { endpoints, sinks, storeKey }: PublisherOptions,
@@ -154,7 +118,7 @@ function openSinks(
 ): readonly Sink[] {
   const { transport, primitives } = agent;
   const onConflict = (ours: string, theirs: string): void =>
-    contradiction(agent, log, parseLine(ours), parseLine(theirs));
+    agent.alert(contradictionOf(log, parseLine(ours), parseLine(theirs)));
   const trust = { log: log.verifier };
   const stores = endpoints.map((url) =>
     openStoreSink({ url, apiKey: storeKey, transport, trust, primitives, onConflict }),
@@ -204,22 +168,6 @@ function deliver(agent: Agent, journal: Journal, sink: Sink, figures: Figures): 
   });
   figures.delivered.inc({ sink: name }, 0);
   return delivery;
-}
-
-/** The log has signed two histories: anybody can check that with the two snapshots and the vkey. */
-function contradiction(agent: Agent, log: KnownLog, known: SignedSnapshot, other: SignedSnapshot): void {
-  const { version } = known.snapshot;
-  agent.alert({
-    kind: 'tampering',
-    subject: `version ${version}`,
-    code: 'consistency-mismatch',
-    message: `the log ${log.verifier.name} has signed two different histories for version ${version}`,
-    evidence: {
-      kind: 'split-view',
-      vkey: log.vkey,
-      signedSnapshots: [formatSignedSnapshot(known), formatSignedSnapshot(other)],
-    },
-  });
 }
 
 function sinkOf({ name }: Delivery): string {
