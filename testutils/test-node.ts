@@ -92,10 +92,15 @@ export interface TestApi extends TestNode {
 }
 
 export async function openTestApi(
-  options: TestNodeOptions & { readonly api?: Partial<ApiOptions> } = {},
+  options: TestNodeOptions & {
+    readonly api?: Partial<ApiOptions>;
+    /** Instead of the node's own. */
+    readonly linearize?: Node['linearize'];
+  } = {},
 ): Promise<TestApi> {
   const opened = await openTestNode(options);
   const { node, metrics } = opened;
+  if (options.linearize) Object.defineProperty(node, 'linearize', { value: options.linearize });
   const app = await buildApi(node, {
     access: () => ({ keys: [], readsNeedKey: false }),
     metrics,

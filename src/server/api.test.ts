@@ -15,6 +15,7 @@ import { parseSignedSnapshot } from '../balloon/proof.ts';
 import { openCheckpoint } from '../crypto/checkpoint.ts';
 import { decodeHex, encodeBase64, encodeHex, encodeUtf8 } from '../crypto/encoding.ts';
 import { parseVkey } from '../crypto/vkey.ts';
+import { QedError } from '../errors.ts';
 import { formatTilePath } from '../history/served.ts';
 import { historyTwin, twinLeaf } from '../../testutils/history-twin.ts';
 import { openTestApi, type TestApi, type TestNodeOptions } from '../../testutils/test-node.ts';
@@ -223,8 +224,8 @@ describe('asking', () => {
     expect(await ask({ url: '/info/shards' }, schemas.shardsAnswer)).toEqual({
       nodeId: 'node0',
       leaderId: 'node0',
-      URIScheme: 'http',
-      shards: { node0: { nodeId: 'node0', httpAddr: '127.0.0.1:8800' } },
+      uriScheme: 'http',
+      shards: { node0: { nodeId: 'node0', httpAddr: '127.0.0.1:1' } },
     });
     expect(await ask({ url: '/healthcheck' }, schemas.healthAnswer)).toEqual({ status: 'ready' });
     expect((await api.app.inject({ method: 'HEAD', url: '/healthcheck' })).statusCode).toBe(200);
@@ -239,6 +240,59 @@ describe('asking', () => {
       hyperDigest: expect.any(String) as string,
       time,
     });
+  });
+});
+
+describe('a question that wants the latest', () => {
+  const questions = (suffix: string) => [
+    post(`/proofs/membership${suffix}`, { event: 'a' }),
+    post(`/proofs/incremental${suffix}`, { start: 0, end: 0 }),
+    { url: `/snapshots/latest${suffix}` },
+    { url: `/snapshots/0${suffix}` },
+    { url: `/events/0${suffix}` },
+  ];
+
+  it('waits until the node has seen what the others did, and answers from then', async () => {
+    const patient = await open({
+      async linearize() {
+        await add('what the others did', patient);
+      },
+    });
+    await add('a', patient);
+    for (const [at, question] of questions('?linearizable=true').entries()) {
+      expect((await patient.app.inject(question)).statusCode).toBe(200);
+      expect(patient.node.version).toBe(at + 1);
+    }
+    const latest = { url: '/snapshots/latest?linearizable=true' };
+    const { snapshot } = await ask(latest, schemas.signedSnapshotAnswer, 200, patient);
+    expect(snapshot.version).toBe(6);
+  });
+
+  it('is not answered when that cannot be known, and others are', async () => {
+    const lost = await open({
+      linearize: () => Promise.reject(new QedError('no-leader', 'the cluster has no leader')),
+    });
+    await add('a', lost);
+    for (const question of questions('?linearizable=true')) {
+      expect(await refusal(question, 503, lost)).toMatchObject({ code: 'no-leader' });
+    }
+    for (const suffix of ['', '?linearizable=false', '?other=x']) {
+      for (const question of questions(suffix))
+        expect((await lost.app.inject(question)).statusCode).toBe(200);
+    }
+  });
+
+  it('says so with true, and in no other way', async () => {
+    await add('a');
+    for (const value of ['', 'yes', 'TRUE', '1', 'true&linearizable=true']) {
+      for (const question of questions(`?linearizable=${value}`)) {
+        const { code, message } = await refusal(question, 400);
+        expect({ code, message }).toMatchObject({
+          code: 'bad-request',
+          message: expect.stringMatching(/^"linearizable": expected true or false, got /) as string,
+        });
+      }
+    }
   });
 });
 

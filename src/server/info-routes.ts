@@ -48,10 +48,12 @@ export function infoRoutes(app: App, node: Node, { addresses, isTls, software }:
     },
     (_request, reply) => {
       const { nodeId } = identity;
-      const shards = { [nodeId]: { nodeId, httpAddr: addresses().httpAddr ?? '' } };
-      const leaderId = node.status().leaderId ?? '';
-      const URIScheme = isTls ? 'https' : 'http';
-      return sendJson(reply, JSON.stringify({ nodeId, leaderId, URIScheme, shards }));
+      const uriScheme = isTls ? 'https' : 'http';
+      const leaderId = node.leader()?.nodeId ?? '';
+      const shards = Object.fromEntries(
+        node.members().map(({ nodeId: id, httpAddr }) => [id, { nodeId: id, httpAddr }]),
+      );
+      return sendJson(reply, JSON.stringify({ nodeId, leaderId, uriScheme, shards }));
     },
   );
   healthRoute(app, node);

@@ -1,5 +1,5 @@
 // The routes that answer questions about the log: proofs, snapshots, events. Each answer is made from one committed state.
-import { type FastifyReply, type FastifyRequest } from 'fastify';
+import { type FastifyReply, type FastifyRequest, type onRequestHookHandler } from 'fastify';
 import { z } from 'zod';
 import { formatIncremental, formatMembershipProof } from '../balloon/proof.ts';
 import { decodeDecimal, decodeHex, decodeUtf8, encodeBase64, encodeHex } from '../crypto/encoding.ts';
@@ -20,16 +20,34 @@ import {
 } from './schemas.ts';
 
 const config = { scope: 'read' } as const;
+/** How long a question waits for this node to have seen what the others did. */
+const LINEARIZE_MS = 10_000;
+const freshness = z.object({
+  linearizable: z
+    .enum(['true', 'false'], 'expected true or false')
+    .optional()
+    .describe(
+      'true: answer from a state that holds everything that any node acknowledged before the question, or with no-leader. ' +
+        'Otherwise from what this node has applied.',
+    ),
+});
 const byVersion = z.object({
   version: z.string().describe('0-based position of an event in the log, decimal'),
 });
 
 export function proofRoutes(app: App, node: Node): void {
+  const onRequest: onRequestHookHandler = (request, _reply, done) => {
+    const isPatient = checkForm(freshness, request.query).linearizable === 'true';
+    if (!isPatient) done();
+    else node.linearize(AbortSignal.timeout(LINEARIZE_MS)).then(() => done(), done);
+  };
   app.post(
     '/proofs/membership',
     {
       config,
+      onRequest,
       schema: {
+        querystring: freshness,
         tags: ['prove'],
         summary: 'Prove that an event is in the log, or that it is not',
         description:
@@ -50,7 +68,9 @@ export function proofRoutes(app: App, node: Node): void {
     '/proofs/incremental',
     {
       config,
+      onRequest,
       schema: {
+        querystring: freshness,
         tags: ['prove'],
         summary: 'Prove that the log at version `end` grew out of the log at version `start`',
         body: incrementalBody,
@@ -66,7 +86,9 @@ export function proofRoutes(app: App, node: Node): void {
     '/snapshots/latest',
     {
       config,
+      onRequest,
       schema: {
+        querystring: freshness,
         tags: ['read'],
         summary: 'The present signed snapshot',
         response: { 200: signedSnapshotAnswer, ...refusals },
@@ -78,7 +100,9 @@ export function proofRoutes(app: App, node: Node): void {
     '/snapshots/:version',
     {
       config,
+      onRequest,
       schema: {
+        querystring: freshness,
         tags: ['read'],
         summary: 'The first signed snapshot that covers a version',
         params: byVersion,
@@ -91,7 +115,9 @@ export function proofRoutes(app: App, node: Node): void {
     '/events/:version',
     {
       config,
+      onRequest,
       schema: {
+        querystring: freshness,
         tags: ['read'],
         summary: 'What is logged at a version',
         description: 'With the event itself where the node keeps events (qed start --store-events).',

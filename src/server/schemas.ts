@@ -136,9 +136,11 @@ export const infoAnswer = z
 export const shardsAnswer = z
   .strictObject({
     nodeId: z.string(),
-    leaderId: z.string(),
-    URIScheme: z.enum(['http', 'https']),
-    shards: z.record(z.string(), z.strictObject({ nodeId: z.string(), httpAddr: z.string() })),
+    leaderId: z.string().describe('empty while nobody leads'),
+    uriScheme: z.enum(['http', 'https']),
+    shards: z
+      .record(z.string(), z.strictObject({ nodeId: z.string(), httpAddr: z.string() }))
+      .describe('every member, by its nodeId, and where clients reach it'),
   })
   .meta({ id: 'Shards' });
 
