@@ -1,6 +1,7 @@
 // qed agent: the processes that check the log, run by others than the log. The agents are in agent/, a file each.
 import { type Argv } from 'yargs';
 import { alertsOption } from './agent/flags.ts';
+import { addAuditor } from './agent/auditor.ts';
 import { addPublisher } from './agent/publisher.ts';
 import { addStatus } from './agent/status.ts';
 
@@ -11,6 +12,7 @@ export function addAgent(main: Argv): Argv {
     (agent) => {
       agent.options(alertsOption);
       addPublisher(agent);
+      addAuditor(agent);
       addStatus(agent);
       return agent.demandCommand(1, 'Name the agent.');
     },

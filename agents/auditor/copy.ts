@@ -1,0 +1,73 @@
+// What the auditor holds the log against: what it has verified so far. Two kinds: full.ts replays everything; sample.ts follows the heads alone.
+import { type Evidence } from '../../src/balloon/evidence.ts';
+import { type SignedSnapshot } from '../../src/balloon/proof.ts';
+import { checkSignedSnapshot, type Primitives } from '../../src/balloon/verify.ts';
+import { decodeUtf8, encodeUtf8 } from '../../src/crypto/encoding.ts';
+import { type Verifier } from '../../src/crypto/vkey.ts';
+import { QedError, type ErrorCode } from '../../src/errors.ts';
+import { formatLine, parseLine } from '../../src/gossip/snapshots.ts';
+import { type Store } from '../../src/storage/store.ts';
+import { type AlertInput } from '../alerts.ts';
+import { isConclusive } from './prove.ts';
+
+export interface Copy {
+  /** The log up to here is verified, as far as this kind goes. */
+  readonly size: number;
+  /** The newest state that was found to belong to the log's one history. It may lie before the end of what is verified on the way to it, or behind it. */
+  readonly head: SignedSnapshot | undefined;
+  /** Whether an earlier state is compared without asking the log. */
+  readonly holdsAll: boolean;
+  /** To be waited after a step. */
+  readonly restMs: number;
+  /** Holds a state that ends before `size` against what is verified; raises what does not fit. True when it fits. */
+  readonly compare: (signed: SignedSnapshot) => Promise<boolean>;
+  /** One step towards a state that ends behind `size`. Rejects when the log does not answer. */
+  readonly advance: (target: SignedSnapshot) => Promise<Step>;
+  /** An event to ask about, and where it was first logged; undefined while there is none. */
+  readonly pick: () => Promise<Picked | undefined>;
+  readonly figures: () => Readonly<Record<string, unknown>>;
+  readonly close: () => Promise<void>;
+}
+
+/** Grown: go on. Refused: the target is not of this history, or the log serves something else. Stopped: nothing behind `size` can be verified any more. */
+export type Step = 'grown' | 'refused' | 'stopped';
+
+export interface Picked {
+  readonly eventDigest: Uint8Array;
+  /** The event is in the log from this version on at the latest. */
+  readonly version: number;
+  /** Whether that is its first version. */
+  readonly isFirst: boolean;
+}
+
+/** With evidence that convicts it is tampering; without, it is not proven who is wrong. */
+export function accusation(
+  evidence: Evidence | undefined,
+  {
+    code,
+    subject,
+    message,
+  }: { readonly code: ErrorCode; readonly subject: string; readonly message: string },
+): AlertInput {
+  const kind = evidence !== undefined && isConclusive(evidence) ? 'tampering' : 'inconsistent';
+  return { kind, subject, code, message, evidence };
+}
+
+const HEAD = Uint8Array.of(0x78, 0x68); // x h
+
+/** The head that was kept. */
+export function readHead(state: Store, log: Verifier, primitives: Primitives): SignedSnapshot | undefined {
+  const bytes = state.get(HEAD);
+  if (bytes === undefined) return undefined;
+  try {
+    const signed = parseLine(decodeUtf8(bytes) ?? '');
+    checkSignedSnapshot(signed, { log }, primitives);
+    return signed;
+  } catch (cause) {
+    throw new QedError('store-corrupt', 'the head in the state of the auditor is damaged', { cause });
+  }
+}
+
+export function keepHead(state: Store, head: SignedSnapshot): Promise<void> {
+  return state.write([{ type: 'put', key: HEAD, value: encodeUtf8(formatLine(head)) }], { durable: false });
+}
