@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { encodeHex } from '../crypto/encoding.ts';
 import { QedError } from '../errors.ts';
 import { checkNode, formatJson } from '../replication/members.ts';
+import { type Fault } from '../replication/transport.ts';
 import { bytesOf, parseJson } from './bodies.ts';
 import { checkForm } from './form.ts';
 import { createApp, sendJson, type App, type AppOptions } from './http.ts';
@@ -23,6 +24,7 @@ const nodeId = z.string().min(1).max(64);
 const joinBody = z.looseObject({ vkey: z.string().max(512) });
 const leaveBody = z.strictObject({ nodeId: nodeId.optional() });
 const delayBody = z.strictObject({ nodeId: nodeId.optional(), delayMs: z.number().min(0).max(60_000) });
+const cutBody = z.strictObject({ nodeId: nodeId.optional(), cutTo: z.boolean(), cutFrom: z.boolean() });
 
 export async function buildManagement(node: Node, options: ManagementOptions): Promise<App> {
   const app = await createApp(options);
@@ -63,16 +65,26 @@ function memberRoutes(app: App, node: Node): void {
   });
 }
 
-/** Only with --drills: messages to other nodes come late, so that an operator can see what that does. */
+/** Only with --drills: messages to other nodes come late or not at all, so that an operator can see what that does. The last order counts. */
 function drillRoutes(app: App, node: Node): void {
   app.post('/drills/delay', { config }, (request, reply) => {
-    const { nodeId: to, delayMs } = readBody(delayBody, request.body);
-    if (to !== undefined) checkMember(node, to);
-    const others = node.members().filter((member) => member.nodeId !== node.identity.nodeId);
-    const chosen = others.filter((member) => to === undefined || member.nodeId === to);
-    for (const member of chosen) node.orders.setFault(member.nodeId, { delayMs });
-    return sendJson(reply, JSON.stringify({ delayMs, nodeIds: chosen.map((member) => member.nodeId) }));
+    const { nodeId: to, ...fault } = readBody(delayBody, request.body);
+    return sendJson(reply, JSON.stringify({ ...fault, nodeIds: putFault(node, to, fault) }));
   });
+
+  app.post('/drills/cut', { config }, (request, reply) => {
+    const { nodeId: to, ...fault } = readBody(cutBody, request.body);
+    return sendJson(reply, JSON.stringify({ ...fault, nodeIds: putFault(node, to, fault) }));
+  });
+}
+
+/** Between this node and another one, or all of them. */
+function putFault(node: Node, to: string | undefined, fault: Fault): readonly string[] {
+  if (to !== undefined) checkMember(node, to);
+  const others = node.members().filter((member) => member.nodeId !== node.identity.nodeId);
+  const chosen = others.map((member) => member.nodeId).filter((name) => to === undefined || name === to);
+  for (const name of chosen) node.orders.setFault(name, fault);
+  return chosen;
 }
 
 function describeMembers(node: Node): unknown {
