@@ -2,7 +2,7 @@
 // answer. It keeps every acknowledgment and every signed snapshot, for whoever judges afterwards what became of them.
 import { randomBytes } from 'node:crypto';
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
-import { encodeHex } from '../../src/crypto/encoding.ts';
+import { encodeHex, equalBytes } from '../../src/crypto/encoding.ts';
 import { nativeVerify } from '../../src/crypto/ed25519-node.ts';
 import { nativeHash } from '../../src/crypto/hash-node.ts';
 import { createClient } from '../../src/client/client.ts';
@@ -35,6 +35,22 @@ export interface LoadOptions {
   readonly rate: number;
 }
 
+/** Keeps one snapshot for each version, and says so when there is another one of the same. */
+export function noteSnapshot(
+  signed: SignedSnapshot,
+  snapshots: Map<number, SignedSnapshot>,
+  problems: string[],
+): void {
+  const { version, historyDigest, hyperDigest } = signed.snapshot;
+  const before = snapshots.get(version)?.snapshot;
+  if (
+    before &&
+    !(equalBytes(before.historyDigest, historyDigest) && equalBytes(before.hyperDigest, hyperDigest))
+  )
+    problems.push(`two different snapshots of version ${version} were signed`);
+  snapshots.set(version, signed);
+}
+
 export function startLoad(cluster: Cluster, { workers, rate }: LoadOptions): Load {
   const acknowledged = new Map<string, number>();
   const snapshots = new Map<number, SignedSnapshot>();
@@ -57,11 +73,7 @@ export function startLoad(cluster: Cluster, { workers, rate }: LoadOptions): Loa
     gap = Math.max(gap, now - last);
     last = now;
     acknowledged.set(encodeHex(eventDigest), version);
-    const { version: end, historyDigest } = signed.snapshot;
-    const before = snapshots.get(end);
-    if (before && encodeHex(before.snapshot.historyDigest) !== encodeHex(historyDigest))
-      problems.push(`two different snapshots of version ${end} were signed`);
-    snapshots.set(end, signed);
+    noteSnapshot(signed, snapshots, problems);
   }
 
   async function work(at: number): Promise<void> {
