@@ -30,13 +30,16 @@ import { appendEntries } from '../history/append.ts';
 import { checkConsistency } from '../history/check.ts';
 import { ENTRY_BYTES } from '../history/entry.ts';
 import { consistencyProof, entryRuns } from '../history/view.ts';
-import { type BatchEnd, type DurableBalloon, type ForeignBatch } from '../storage/durable-balloon.ts';
+import {
+  GROUP_EVENTS,
+  type BatchEnd,
+  type DurableBalloon,
+  type ForeignBatch,
+} from '../storage/durable-balloon.ts';
 import { type Peer } from './transport.ts';
 
 /** Entries asked for at a time: more than any batch holds. */
 const PIECE_ENTRIES = 16_384;
-/** Entries written at a time. Until they are, this node does nothing else: some tens of milliseconds. */
-const GROUP_ENTRIES = 4_096;
 const ENTRIES_MAX = 65_536;
 const ENDS_MAX = 65_536;
 const END_BYTES = 2 * U64_BYTES;
@@ -194,7 +197,7 @@ async function checkBeginning(
     'consistency-mismatch',
     `the ${size} events of this node are not how the log of ${peer.nodeId} begins`,
     {
-      hint: 'If all peers say so, the data of this node is not that of its log: wipe it and let it join anew.',
+      hint: 'If all peers say so, the data of this node is not that of its log: stop it, and qed rebuild.',
     },
   );
 }
@@ -272,7 +275,7 @@ async function adoptPiece(
   for (const { version, index } of ends) {
     group.push({ index, entries: entriesOf(first, version + 1) });
     first = version + 1;
-    if (first - groupFirst < GROUP_ENTRIES && version !== ends.at(-1)?.version) continue;
+    if (first - groupFirst < GROUP_EVENTS && version !== ends.at(-1)?.version) continue;
     signal.throwIfAborted();
     await durable.adopt(group);
     group = [];

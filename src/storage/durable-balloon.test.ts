@@ -10,7 +10,12 @@ import { seededRandom, type Random } from '../../testutils/random.ts';
 import { checkAsStranger, type StrangerReport } from '../../testutils/stranger.ts';
 import { breakWrite, type Break } from '../../testutils/faulty-store.ts';
 import { withTempDir } from '../../testutils/temp.ts';
-import { openDurableBalloon, type BalloonEvent, type DurableBalloon } from './durable-balloon.ts';
+import {
+  openDurableBalloon,
+  type BalloonEvent,
+  type DurableBalloon,
+  type NextRecord,
+} from './durable-balloon.ts';
 import { SEGMENT_LEAVES } from './image.ts';
 import { memoryDisk, openMemoryStore, type MemoryDisk } from './memory.ts';
 import { type Store } from './store.ts';
@@ -92,6 +97,68 @@ describe('balloon on a store', () => {
     await expect(log.batchEnd(ends.length)).rejects.toMatchObject({ code: 'version-unknown' });
     await expect(log.batchEnd(-1)).rejects.toMatchObject({ code: 'version-malformed' });
     await log.close();
+  });
+
+  it('applies many records in few writes as it does one by one', async () => {
+    const random = seededRandom(21);
+    const known: Uint8Array[] = [];
+    const records: NextRecord[] = Array.from({ length: 60 }, (_, at) => ({
+      index: 1 + 2 * at,
+      record: randomRecord(random, known, at),
+    }));
+    const repeated = { ...records[3]!.record, time: START + 500 };
+    records.push({ index: 200, record: repeated }, { index: 201, record: randomRecord(random, known, 300) });
+    const disks = [memoryDisk(), memoryDisk()] as const;
+    const [one, many] = await Promise.all(
+      disks.map((disk) => openDurableBalloon({ store: openMemoryStore(disk), hash: nativeHash })),
+    );
+    const singly: unknown[] = [];
+    for (const { index, record } of records) singly.push(await one!.apply(index, record));
+    const { snapshot } = one!.balloon;
+    const comparison = { index: 210, record: { ...snapshot!, version: snapshot!.version } };
+    const jointly: unknown[] = [];
+    let rest = [...records, comparison];
+    while (rest.length > 0) {
+      const applied = await many!.applyAll(rest);
+      jointly.push(...applied);
+      rest = rest.slice(applied.length);
+    }
+    expect(jointly.slice(0, records.length)).toEqual(singly);
+    expect(jointly).toHaveLength(records.length + 1);
+    // What is wrong with a record comes out when it is alone: those before it are applied.
+    const fresh = (index: number): NextRecord => ({
+      index,
+      record: { time: START, requests: [{ key: undefined, eventDigests: random.bytes(64) }] },
+    });
+    const [good, bad] = [fresh(220), fresh(5)];
+    expect(await many!.applyAll([good, bad])).toEqual([await one!.apply(220, good.record)]);
+    await expect(many!.applyAll([bad])).rejects.toMatchObject({ code: 'record-out-of-order' });
+    await Promise.all([one!.close(), many!.close()]);
+    const [rowsOne, rowsMany] = await Promise.all(disks.map((disk) => rowsOf(openMemoryStore(disk))));
+    expect(rowsMany).toEqual(rowsOne);
+    expect((await stranger(disks[1])).problems).toEqual([]);
+  });
+
+  it.each<Break>(['lost', 'done'])('keeps all or nothing of a group whose write fails (%s)', async (kind) => {
+    const random = seededRandom(22);
+    const record = () => ({
+      time: START,
+      requests: [{ key: random.bytes(16), eventDigests: random.bytes(32 * 200) }],
+    });
+    const disk = memoryDisk();
+    const store = breakWrite(openMemoryStore(disk), 1, kind);
+    const log = await openDurableBalloon({ store, hash: nativeHash });
+    await log.apply(1, record());
+    const group = [2, 3, 4].map((index) => ({ index, record: record() }));
+    await expect(log.applyAll(group)).rejects.toMatchObject({ code: 'store-failed' });
+    await expect(log.applyAll(group)).rejects.toMatchObject({ code: 'store-closed' });
+    // Those before the last are shown, and whole.
+    expect(log.balloon.size).toBe(600);
+    for (const version of [0, 299, 599]) expect(log.balloon.entry(version).time).toBe(START);
+    await store.close();
+    const report = await stranger(disk);
+    expect(report.problems).toEqual([]);
+    expect(report.eventDigests.length).toBe(kind === 'done' ? 800 : 200);
   });
 
   it('takes the later of two times, since a new leader may have a slow clock', async () => {

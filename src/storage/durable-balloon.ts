@@ -3,16 +3,17 @@
 //
 // It promises: when `apply` resolves, the record is written as the store promises, and visible; until then nobody sees a part of it.
 // When a write fails its outcome is unknown: nothing of it is shown, and every later `apply` is refused until the log is opened again.
-// Batches that are adopted are shown a moment before they are written, many in one write: they are under a signed digest already.
+// Of several records, or batches of a peer, that go into one write, those before the last are shown a moment before it: they are committed, or
+// under a signed digest, already.
 //
-// Two marks outlive a restart. While batches of a peer are adopted, the table of requests is not that of the trees: no record may be applied before
+// Three marks outlive a restart. Up to which record the database came from elsewhere than the log. While batches of a peer are adopted, the table of requests is not that of the trees: no record may be applied before
 // it is replaced. And a node whose digests differ from its cluster's applies nothing more, ever.
 import { Balloon, batchIndex, batchKey, batchKeyVersion } from '../balloon/balloon.ts';
 import { type Snapshot } from '../balloon/proof.ts';
 import { rebuildHyper } from '../balloon/rebuild.ts';
 import { type Comparison, type Record } from '../balloon/record.ts';
 import { Requests, requestsFrom, requestsTo, type Outcome } from '../balloon/requests.ts';
-import { encodeHex, encodeUtf8, equalBytes, decodeUtf8 } from '../crypto/encoding.ts';
+import { encodeHex, encodeU64, encodeUtf8, equalBytes, decodeUtf8, readU64 } from '../crypto/encoding.ts';
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { decodeEntry, encodeEntries, ENTRY_BYTES } from '../history/entry.ts';
@@ -46,6 +47,11 @@ export interface Applied {
   readonly outcomes: readonly Outcome[];
 }
 
+export interface NextRecord {
+  readonly index: number;
+  readonly record: Record | Comparison;
+}
+
 /** A batch as a peer hands it over. */
 export interface ForeignBatch {
   readonly index: number;
@@ -70,6 +76,8 @@ export interface DurableBalloon {
     record: Record | Comparison,
     alsoWrite?: readonly Write[],
   ) => Promise<Applied>;
+  /** Applies the next records, as many from the front as make one write, at least one. A comparison stands alone. */
+  readonly applyAll: (records: readonly NextRecord[]) => Promise<readonly Applied[]>;
   /**
    * Takes the next batches from a peer instead of records, all in one write. `hyper-mismatch` when the trees do not lead to what the entries of
    * one of them hold; those before it are adopted.
@@ -79,6 +87,10 @@ export interface DurableBalloon {
   readonly endAdoption: (requestRows: Uint8Array) => Promise<boolean>;
   /** Whether batches were adopted and the table of requests is still missing. */
   readonly isAdopting: boolean;
+  /** The last record that did not come from this node's own log, which may therefore end before it. */
+  readonly foreignIndex: number;
+  /** Says that all that is here now is such: the log of this node begins anew. */
+  readonly noteForeign: () => Promise<void>;
   /** Why this node must not serve any more: its digests are not those of its cluster. */
   readonly divergence: QedError | undefined;
   /** The table of requests that belongs to the present state. */
@@ -88,6 +100,20 @@ export interface DurableBalloon {
   /** The version that ends the batch of `version`: its snapshot is the first that covers it. */
   readonly batchEnd: (version: number) => Promise<number>;
   readonly close: () => Promise<void>;
+}
+
+/** Events that go into one write, one record more or less. Until it begins, nothing else runs: some tens of milliseconds. */
+export const GROUP_EVENTS = 4_096;
+
+/** One record of several that go into one write. */
+interface Step {
+  readonly applied: Applied;
+  readonly show: () => void;
+  readonly forget: () => void;
+}
+
+function nothing(): void {
+  // A record that changes nothing has nothing to show or forget.
 }
 
 export async function openDurableBalloon(options: DurableBalloonOptions): Promise<DurableBalloon> {
@@ -102,6 +128,7 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
   let flushing: Promise<void> = Promise.resolve();
   let isAdopting = store.get(ADOPTING_KEY) !== undefined;
   let divergence = readDivergence(store.get(DIVERGED_KEY));
+  let foreignIndex = readU64(store.get(FOREIGN_KEY) ?? encodeU64(0)) ?? 0;
 
   function checkWhole(): void {
     if (divergence) throw divergence;
@@ -118,28 +145,67 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     record: Record | Comparison,
     alsoWrite: readonly Write[] = [],
   ): Promise<Applied> {
+    const [applied] = await applyAll([{ index, record }], alsoWrite);
+    assert(applied !== undefined, 'a record was not applied');
+    return applied;
+  }
+
+  async function applyAll(
+    records: readonly NextRecord[],
+    alsoWrite: readonly Write[] = [],
+  ): Promise<readonly Applied[]> {
     checkWhole();
     assert(!isAdopting, 'a record is applied before the batches of a peer are all adopted');
-    if ('historyDigest' in record) return compare(index, record);
-    const sorted = requests.sort(record.requests, balloon.size);
-    const { snapshot: before } = balloon;
-    if (before !== undefined && sorted.eventDigests.length === 0) {
-      if (alsoWrite.length > 0) await write(alsoWrite);
-      return { snapshot: before, outcomes: sorted.outcomes };
+    const steps: Step[] = [];
+    const sizeBefore = balloon.size;
+    for (const { index, record } of records) {
+      if ('historyDigest' in record && steps.length > 0) break;
+      if ('historyDigest' in record) return [await compare(index, record)];
+      if (balloon.size - sizeBefore >= GROUP_EVENTS) break;
+      steps.at(-1)?.show();
+      try {
+        steps.push(take(index, record));
+      } catch (error) {
+        // Its turn comes again, alone, when those before it are written.
+        if (steps.length === 0) throw error;
+        break;
+      }
     }
+    const last = steps.at(-1);
+    gathered.add(alsoWrite);
+    await flush().catch((error: unknown) => {
+      last?.forget();
+      throw error;
+    });
+    last?.show();
+    image?.follow(balloon.hyper);
+    return steps.map(({ applied }) => applied);
+  }
+
+  /** Gathers what a record writes. It is seen by nobody before `show`, and the next record comes only then. */
+  function take(index: number, record: Record): Step {
+    const sorted = requests.sort(record.requests, balloon.size);
+    const { outcomes } = sorted;
+    const { snapshot: before } = balloon;
+    if (before !== undefined && sorted.eventDigests.length === 0)
+      return { applied: { snapshot: before, outcomes }, show: nothing, forget: nothing };
     // A new leader's clock may be behind the last one's. Every node sees the same two times, so every node decides alike.
     const time = Math.max(record.time, before?.time ?? 0);
     const plan = balloon.plan({ index, time, eventDigests: sorted.eventDigests });
-    try {
-      await write([...plan.writes, ...sorted.writes, ...alsoWrite]);
-    } catch (error) {
-      balloon.discard();
-      throw error;
-    }
-    balloon.commit(plan);
-    requests.commit(sorted);
-    image?.follow(balloon.hyper);
-    return { snapshot: plan.snapshot, outcomes: sorted.outcomes };
+    gathered.add([...plan.writes, ...sorted.writes]);
+    let isShown = false;
+    return {
+      applied: { snapshot: plan.snapshot, outcomes },
+      show() {
+        if (isShown) return;
+        isShown = true;
+        balloon.commit(plan);
+        requests.commit(sorted);
+      },
+      forget() {
+        if (!isShown) balloon.discard();
+      },
+    };
   }
 
   async function compare(index: number, theirs: Comparison): Promise<Applied> {
@@ -197,15 +263,23 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     checkWhole();
     const rows = Requests.replacement(requestRows, balloon.size);
     if (!rows) return false;
-    const writes: Write[] = [{ type: 'del', key: ADOPTING_KEY }];
+    const { appliedIndex } = balloon;
+    const writes: Write[] = [{ type: 'del', key: ADOPTING_KEY }, foreignMark(appliedIndex)];
     for await (const [key] of store.range({ from: requestsFrom, to: requestsTo }))
       writes.push({ type: 'del', key });
     for (const { key, value } of rows) writes.push({ type: 'put', key, value });
     await write(writes, true);
     isAdopting = false;
+    foreignIndex = appliedIndex;
     requests.clear();
     for (const { key, value } of rows) requests.load(key, value);
     return true;
+  }
+
+  async function noteForeign(): Promise<void> {
+    const { appliedIndex } = balloon;
+    await write([foreignMark(appliedIndex)], true);
+    foreignIndex = appliedIndex;
   }
 
   async function batchEnds(from: number, to: number, limit: number): Promise<readonly BatchEnd[]> {
@@ -245,8 +319,13 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
   return {
     balloon,
     apply,
+    applyAll,
     adopt,
     endAdoption,
+    noteForeign,
+    get foreignIndex() {
+      return foreignIndex;
+    },
     get isAdopting() {
       return isAdopting;
     },
@@ -263,9 +342,14 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
   };
 }
 
-// 'b' 'a' while batches of a peer are adopted; 'b' 'd' once the digests differed: the text that says so.
+// 'b' 'f' the foreign index; 'b' 'a' while batches of a peer are adopted; 'b' 'd' once the digests differed: the text that says so.
+const FOREIGN_KEY = Uint8Array.of(0x62, 0x66);
 const ADOPTING_KEY = Uint8Array.of(0x62, 0x61);
 const DIVERGED_KEY = Uint8Array.of(0x62, 0x64);
+
+function foreignMark(index: number): Write {
+  return { type: 'put', key: FOREIGN_KEY, value: encodeU64(index) };
+}
 
 function readDivergence(text: Uint8Array | undefined): QedError | undefined {
   return text && diverged(decodeUtf8(text) ?? 'an unreadable mark');
@@ -273,7 +357,7 @@ function readDivergence(text: Uint8Array | undefined): QedError | undefined {
 
 function diverged(text: string): QedError {
   return new QedError('diverged', `this node computed other digests than its cluster: ${text}`, {
-    hint: 'Keep a copy of the data for an inquiry, then wipe this node and let it join anew.',
+    hint: 'Stop it, and get its data from the cluster: qed rebuild. What is here now is set aside.',
   });
 }
 
