@@ -4,6 +4,7 @@ import { addAgent } from './agent.ts';
 import { addClient } from './client.ts';
 import { addCluster } from './cluster.ts';
 import { addGenerate } from './generate.ts';
+import { addMembers } from './members.ts';
 import { addNotifierstore } from './notifierstore.ts';
 import { addSink } from './sink.ts';
 import { addStart } from './start.ts';
@@ -14,6 +15,7 @@ import { addWorkload } from './workload.ts';
 export const commands: readonly ((main: Argv) => Argv)[] = [
   addStart,
   addClient,
+  addMembers,
   addCluster,
   addAgent,
   addNotifierstore,

@@ -100,18 +100,39 @@ function build(command: Argv) {
       'QED_API_KEY=… QED_LOG=warn $0 start --config qed.json',
       'flags win over variables, variables over the file',
     )
+    .example(
+      '$0 start -k "$KEY" -p data2 -y log_key.pem --http-addr :8802 --mgmt-addr :8702 --raft-addr :8502 --join-addr :8700',
+      'a second node, of the cluster of the first; later starts need no --join-addr',
+    )
     .epilogue('Every flag is also read from the environment: --http-addr as QED_HTTP_ADDR.');
 }
 
 type Flags = Awaited<ReturnType<typeof build>['argv']>;
 
-export function addStart(main: Argv): Argv {
-  return main.command('start', 'Start a server', build, runServer);
+function buildRebuild(command: Argv) {
+  return withSettings(command, options)
+    .example(
+      '$0 rebuild -k "$KEY" -p /var/lib/qed -y log_key.pem --join-addr 10.0.0.1:8700,10.0.0.2:8700',
+      'as the node was started, with addresses of the others',
+    )
+    .epilogue(
+      'For a node whose data is damaged, or whose digests are not those of its cluster. Once a node of the cluster answers, the database and the log ' +
+        'are set aside, next to where they were, and the node joins anew: it fetches all entries from the others, verifies them, and serves. It keeps ' +
+        'its keys and its name. Remove what was set aside when no inquiry needs it. Later starts are usual ones: qed start.',
+    );
 }
 
-async function runServer(flags: Flags): Promise<void> {
+export function addStart(main: Argv): Argv {
+  return main
+    .command('start', 'Start a server', build, (flags) => runServer(flags, 'start'))
+    .command('rebuild', 'Start a server that gets its data anew from its cluster', buildRebuild, (flags) =>
+      runServer(flags, 'rebuild'),
+    );
+}
+
+async function runServer(flags: Flags, command: 'start' | 'rebuild'): Promise<void> {
   // The API key is not for everybody who lists processes.
-  process.title = 'qed start';
+  process.title = `qed ${command}`;
   const logger = createLogger(flags.log);
   let access = readAccess(flags, logger);
   const listeners = readListeners(flags, access);
@@ -135,6 +156,7 @@ async function runServer(flags: Flags): Promise<void> {
     join: readJoin(flags, tls !== undefined),
     signal: stopping.signal,
     hasDrills: flags.drills,
+    isRebuilt: command === 'rebuild',
     gossip: readGossip(flags),
     access: () => access,
     tls,
@@ -179,6 +201,9 @@ function logEvent(logger: Logger, event: NodeEvent): void {
       return;
     case 'join-ignored':
       logger.info('--join-addr is not needed: this node is a member of its cluster already');
+      return;
+    case 'set-aside':
+      logger.warn(`the data of this node was set aside: ${event.places.join(', ') || 'there was none'}`);
       return;
     case 'join-retried':
       logger.warn(`could not join, try ${event.tries}: ${event.why}; trying again`);

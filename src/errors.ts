@@ -241,14 +241,13 @@ const rows = {
   'node-removed': {
     kind: 'world',
     status: 503,
-    meaning:
-      'This node was removed from its cluster. Stop it; to bring it back, wipe its data and let it join anew.',
+    meaning: 'This node was removed from its cluster. Stop it; to bring it back, run qed rebuild.',
   },
   diverged: {
     kind: 'refused',
     status: 500,
     meaning:
-      'This node computed other digests than its cluster. It stopped serving: wipe its data and rebuild it from its peers.',
+      'This node computed other digests than its cluster. It stopped serving: stop it, and run qed rebuild.',
   },
   'log-compacted': {
     kind: 'world',

@@ -165,7 +165,7 @@ export class RaftLog {
         'store-corrupt',
         `the leader says that entry ${index} is committed and stored here, but the log ends at ${this.lastIndex()}`,
         {
-          hint: 'This node lost entries that it had acknowledged. Remove it, wipe its data and let it join anew.',
+          hint: 'This node lost entries that it had acknowledged. Get its data from the cluster: qed rebuild.',
         },
       );
     }

@@ -289,7 +289,7 @@ function loadHardState(raft: Raft, { term, vote, commit }: HardState): void {
       'store-corrupt',
       `the saved commit index ${commit} lies outside of the saved log [${log.committed}, ${log.lastIndex()}]`,
       {
-        hint: 'The Raft log of this node lost entries. Remove the node, wipe its data and let it join anew.',
+        hint: 'The Raft log of this node lost entries. Get its data from the cluster: qed rebuild.',
       },
     );
   }

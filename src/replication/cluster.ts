@@ -205,7 +205,7 @@ function checkStanding(wal: Wal, note: Uint8Array, self: NodeRecord, directory: 
   const standing = parseStanding(note);
   if (!standing || standing.index > wal.last.index)
     throw new QedError('store-corrupt', `the log in ${directory} does not hold what its members applied`, {
-      hint: 'Put the right directory back, or wipe this node and let it join anew.',
+      hint: 'Put the right directory back, or get the data from the cluster: qed rebuild.',
     });
   const own = [...standing.table.members, ...standing.seeds].find(({ id }) => id === standing.id);
   if (own && (!equalBytes(own.nodeKey, self.nodeKey) || own.nodeId !== self.nodeId))
@@ -559,7 +559,7 @@ class ClusterNode implements ClusterLog {
     if (this.#driver.failure) return this.#driver.failure;
     if (!this.#isRemoved) return undefined;
     return new QedError('node-removed', 'this node was removed from its cluster', {
-      hint: 'Stop it. To bring it back, wipe its data and start it with --join-addr.',
+      hint: 'Stop it. To bring it back: qed rebuild, with --join-addr.',
     });
   }
 

@@ -2,15 +2,14 @@
 // log they serve, then to be let in. What is wrong with the network is tried again; what a member refuses is not.
 //
 // Both sides hold the log key, and neither lets in, or joins, who has another one.
-import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import { setTimeout as wait } from 'node:timers/promises';
 import { z } from 'zod';
 import { encodeHex } from '../crypto/encoding.ts';
-import { errorTable, QedError, type ErrorCode } from '../errors.ts';
+import { QedError } from '../errors.ts';
 import { checkJoined, type Joined, type NodeRecord } from '../replication/members.ts';
 import { checkLogKey, type ClusterLogName } from './identity.ts';
 import { leadsTo, urlOf, type Address } from './listen.ts';
+import { askManagement } from './ask.ts';
 
 export interface JoinOptions {
   /** Management addresses of members: host:port, or a URL. */
@@ -35,24 +34,16 @@ export interface JoinHelp {
   readonly onRetry: (why: string, tries: number) => void;
 }
 
-interface Answer {
-  readonly status: number;
-  readonly json: unknown;
-  readonly localHost: string;
-}
-
-const TIMEOUT_MS = 10_000;
-const ANSWER_BYTES_MAX = 1024 * 1024;
 const PAUSE_MS = 500;
 const PAUSE_MS_MAX = 10_000;
 
 const info = z.object({ origin: z.string(), vkey: z.string() });
 const joinAnswer = z.looseObject({ vkey: z.string() });
-const errorAnswer = z.object({ code: z.string(), message: z.string(), hint: z.string().optional() });
 
 export function findCluster(options: JoinOptions, help: JoinHelp): Promise<FoundCluster> {
+  const { signal } = help;
   return untilAnswered(options, help, async (url) => {
-    const { json, localHost } = await ask('GET', `${url}/info`, undefined, options, help.signal);
+    const { json, localHost } = await askManagement(`${url}/info`, undefined, { ...options, signal });
     const parsed = info.safeParse(json);
     if (!parsed.success) throw new QedError('server-failed', 'what answers is no node of this version');
     return { url, localHost, ...parsed.data };
@@ -65,9 +56,10 @@ export function joinCluster(
   node: NodeRecord & { readonly vkey: string },
   help: JoinHelp,
 ): Promise<Joined> {
-  const body = JSON.stringify({ ...node, nodeKey: encodeHex(node.nodeKey) });
+  const { signal } = help;
+  const body = { ...node, nodeKey: encodeHex(node.nodeKey) };
   return untilAnswered(options, help, async (url) => {
-    const { json } = await ask('POST', `${url}/join`, body, options, help.signal);
+    const { json } = await askManagement(`${url}/join`, body, { ...options, signal });
     const parsed = joinAnswer.safeParse(json);
     if (!parsed.success)
       throw new QedError('server-failed', 'the answer to the join is not to be understood');
@@ -106,73 +98,4 @@ async function untilAnswered<Found>(
     const rounds = Math.floor((tries - 1) / urls.length);
     await wait(Math.min(PAUSE_MS * 2 ** Math.min(rounds, 10), PAUSE_MS_MAX), undefined, { signal });
   }
-}
-
-/** One request and its JSON; whatever the other side refused is thrown as it was said there. */
-async function ask(
-  method: 'GET' | 'POST',
-  url: string,
-  body: string | undefined,
-  { apiKey, ca }: JoinOptions,
-  signal: AbortSignal,
-): Promise<Answer> {
-  const answer = await exchange(method, url, body, { apiKey, ca, signal });
-  if (answer.status < 300) return answer;
-  const parsed = errorAnswer.safeParse(answer.json);
-  if (!parsed.success || !isCode(parsed.data.code))
-    throw new QedError('unreachable', `the answer has status ${answer.status}`);
-  const { code, message, hint } = parsed.data;
-  throw new QedError(code, `${new URL(url).origin} says: ${message}`, hint === undefined ? {} : { hint });
-}
-
-function exchange(
-  method: string,
-  url: string,
-  body: string | undefined,
-  { apiKey, ca, signal }: { readonly signal: AbortSignal } & Pick<JoinOptions, 'apiKey' | 'ca'>,
-): Promise<Answer> {
-  const headers = {
-    ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-    ...(apiKey === undefined ? {} : { 'api-key': apiKey }),
-  };
-  const stop = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
-  const request = url.startsWith('https:') ? httpsRequest : httpRequest;
-  return new Promise((resolve, reject) => {
-    const asked = request(url, {
-      method,
-      headers,
-      agent: false,
-      signal: stop,
-      ...(ca === undefined ? {} : { ca }),
-    });
-    asked.on('error', reject);
-    asked.on('response', (response: IncomingMessage) => {
-      const localHost = response.socket.localAddress ?? '127.0.0.1';
-      collect(response).then(
-        (json) => resolve({ status: response.statusCode ?? 0, json, localHost }),
-        reject,
-      );
-    });
-    asked.end(body);
-  });
-}
-
-async function collect(response: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of response) {
-    if (!Buffer.isBuffer(chunk)) continue;
-    bytes += chunk.length;
-    if (bytes > ANSWER_BYTES_MAX) throw new QedError('server-failed', 'the answer is too long');
-    chunks.push(chunk);
-  }
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown;
-  } catch {
-    return undefined;
-  }
-}
-
-function isCode(code: string): code is ErrorCode {
-  return Object.hasOwn(errorTable, code);
 }

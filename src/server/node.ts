@@ -42,6 +42,7 @@ import {
 } from './listen.ts';
 import { registerGauges, type Metrics } from './metrics.ts';
 import { openPayloads, type Payloads } from './payloads.ts';
+import { setAside } from './rebuild.ts';
 import { openReplica, type LogHooks, type Replica, type ReplicaEvent } from './replica.ts';
 
 /** What a node tells its operator as it goes. */
@@ -50,6 +51,7 @@ export type NodeEvent =
   | ReplicaEvent
   | { readonly kind: 'log-repaired'; readonly repair: string }
   | { readonly kind: 'join-ignored' }
+  | { readonly kind: 'set-aside'; readonly places: readonly string[] }
   | { readonly kind: 'join-retried'; readonly why: string; readonly tries: number }
   | { readonly kind: 'join-accepted'; readonly members: readonly string[] }
   /** Comparing digests, or handing over, did not work out; it is tried again. */
@@ -65,6 +67,8 @@ export interface NodeOptions extends IdentityOptions {
   readonly advertisedHost?: string | undefined;
   /** The cluster that a node without a log joins; without it the node is the first of a new one. */
   readonly join?: JoinOptions | undefined;
+  /** Sets the data that is there aside, and joins as if there were none. */
+  readonly isRebuilt?: boolean | undefined;
   /** Ends the waiting for a cluster to join. */
   readonly signal?: AbortSignal | undefined;
   /** Keeps the events, not only their digests. */
@@ -139,6 +143,7 @@ export async function openNode(options: NodeOptions): Promise<Node> {
   }
   try {
     await makeDirectory(path);
+    if (options.isRebuilt) await giveUpData(raftPath, options);
     const store = await keep(openLevelStore(join(path, 'db')));
     const cluster = await lookForCluster(raftPath, options);
     const host = cluster && !isLoopback({ host: cluster.localHost, port: 0 }) ? cluster.localHost : undefined;
@@ -153,6 +158,7 @@ export async function openNode(options: NodeOptions): Promise<Node> {
     const { nodeKey } = identity;
     const start = cluster ? await enterCluster(identity, self, options) : 'found';
     settleIdentity(path, identity);
+    if (cluster && durable.balloon.appliedIndex > durable.foreignIndex) await durable.noteForeign();
     const { release, wanted } = options.listeners.raft;
     const listen = formatAddress(wanted.address);
     async function openLog(hooks: LogHooks): Promise<ClusterLog> {
@@ -169,6 +175,15 @@ export async function openNode(options: NodeOptions): Promise<Node> {
     for (const close of opened.reverse()) await close().catch(() => undefined);
     throw error;
   }
+}
+
+/** Not before the cluster is there that has it all. */
+async function giveUpData(raftPath: string, options: NodeOptions): Promise<void> {
+  const { path, join, now, onEvent = () => undefined } = options;
+  if (!join)
+    throw new QedError('option-malformed', 'a node gets its data from its cluster: name it with --join-addr');
+  openIdentity({ ...options, cluster: await findCluster(join, joinHelp(options)) });
+  onEvent({ kind: 'set-aside', places: await setAside({ path, raftPath }, now()) });
 }
 
 /** A node that has a log already knows its cluster. */

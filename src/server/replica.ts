@@ -159,7 +159,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   log.onLeadership(tellLeader);
   const isAlone = members.length === 1;
   try {
-    if (isAlone && balloon.appliedIndex > lastIndex) throw logTooShort(balloon.appliedIndex, lastIndex);
+    checkLog(durable, lastIndex);
     if (durable.divergence) watch.noteFailedWrite(durable.divergence);
     else if (!durable.isAdopting) await startApplying().reach(committedIndex);
   } catch (error) {
@@ -194,10 +194,18 @@ function notInStep(): QedError {
   });
 }
 
-function logTooShort(appliedIndex: number, lastIndex: number): QedError {
-  return new QedError(
+/**
+ * What the database applied came from the log, unless a peer sent it or it is from before the log began. A log that lost a record that it once
+ * acknowledged may have broken its word to its peers: only as a new member can this node be trusted again.
+ */
+function checkLog({ balloon, foreignIndex, isAdopting }: DurableBalloon, lastIndex: number): void {
+  const { appliedIndex } = balloon;
+  if (isAdopting || appliedIndex <= Math.max(lastIndex, foreignIndex)) return;
+  throw new QedError(
     'store-corrupt',
     `the database has applied record ${appliedIndex}, but the log ends at record ${lastIndex}`,
-    { hint: 'The log lost acknowledged records or belongs to other data. Put the right --raftpath back.' },
+    {
+      hint: 'The log lost acknowledged records or belongs to other data. Put the right --raftpath back, or get the data from the cluster with: qed rebuild',
+    },
   );
 }
