@@ -2,6 +2,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { encodeRecord } from '../balloon/record.ts';
 import { QedError } from '../errors.ts';
+import { type NextRecord } from '../storage/durable-balloon.ts';
 import { type CommittedRecord } from '../replication/replicated-log.ts';
 import { codeOfPromise } from '../../testutils/code-of.ts';
 import { startApplier, type Applier, type ApplierOptions } from './applier.ts';
@@ -41,18 +42,18 @@ function openBench(more: Pick<ApplierOptions, 'syncBytes'> = {}, failAt?: number
       compact: (index: number) => Promise.resolve(void steps.push(`compact ${index}`)),
     },
     durable: {
-      apply: (index: number) => {
-        if (index === failAt) return Promise.reject(new QedError('store-full', 'no space'));
-        appliedIndex = index;
-        steps.push(`apply ${index}`);
-        const snapshot = {
-          version: index,
-          eventDigest: digest,
-          historyDigest: digest,
-          hyperDigest: digest,
-          time: 1,
-        };
-        return Promise.resolve({ snapshot, outcomes: [] });
+      // Two at a time, as far as there is no trouble with them.
+      applyAll: (records: readonly NextRecord[]) => {
+        const fit = records.slice(0, 2).filter(({ index }) => index !== failAt);
+        if (records[0]?.index === failAt) return Promise.reject(new QedError('store-full', 'no space'));
+        return Promise.resolve(
+          fit.map(({ index }) => {
+            appliedIndex = index;
+            steps.push(`apply ${index}`);
+            const digests = { eventDigest: digest, historyDigest: digest, hyperDigest: digest };
+            return { snapshot: { version: index, ...digests, time: 1 }, outcomes: [] };
+          }),
+        );
       },
       balloon: {
         get appliedIndex() {
@@ -147,4 +148,22 @@ it('leaves nobody waiting when it is closed', async () => {
   await turn();
   await applier.close();
   expect([await waiting, await reached]).toEqual(['outcome-unknown', 'store-closed']);
+});
+
+it('jumps over records that the database got from elsewhere, and leaves nobody waiting for them', async () => {
+  const { applier, settleAppend, commit } = openBench();
+  const [waiting, late, next] = [0, 1, 2].map(() => codeOfPromise(applier.propose(payload)));
+  const reached = codeOfPromise(applier.reach(8));
+  settleAppend(0, 5);
+  await turn();
+  applier.moved(8);
+  expect([await waiting, await reached]).toEqual(['outcome-unknown', 'accepted']);
+  settleAppend(1, 7);
+  expect(await late).toBe('outcome-unknown');
+  settleAppend(2, 9);
+  commit(9);
+  expect(await next).toBe('accepted');
+  applier.moved(3);
+  await applier.reach(9);
+  await applier.close();
 });

@@ -11,7 +11,9 @@ import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts
 
 export interface ApplierOptions {
   readonly log: Pick<ReplicatedLog, 'append' | 'committed' | 'compact'>;
-  readonly durable: Pick<DurableBalloon, 'apply'> & { readonly balloon: { readonly appliedIndex: number } };
+  readonly durable: Pick<DurableBalloon, 'applyAll'> & {
+    readonly balloon: { readonly appliedIndex: number };
+  };
   /** Makes everything applied so far durable in the database. Called now and then, before the log may forget it. */
   readonly sync: () => Promise<void>;
   /** Record bytes between two syncs. */
@@ -56,9 +58,13 @@ export function startApplier(options: ApplierOptions): Applier {
 
   async function run(): Promise<void> {
     for await (const group of log.committed(position, { signal: stop.signal })) {
-      for (const { index, payload } of group) {
-        settle(index, await durable.apply(index, decodeLogItem(payload)));
-        unsyncedBytes += payload.length;
+      const records = group.map(({ index, payload }) => ({ index, record: decodeLogItem(payload) }));
+      for (let at = 0; at < group.length;) {
+        for (const applied of await durable.applyAll(records.slice(at))) {
+          unsyncedBytes += group[at]!.payload.length;
+          settle(group[at]!.index, applied);
+          at += 1;
+        }
         if (stop.signal.aborted) return;
       }
       if (unsyncedBytes >= syncBytes) await compact();
