@@ -1,10 +1,14 @@
 // What happens to the nodes in a fault round, a function each. It breaks something, waits, and gives back what a network cannot heal by itself; it says
 // in words what it did.
-import { type Cluster, type ClusterNode } from '../cmd/cluster/layout.ts';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { checkServed } from '../cmd/cluster/judge.ts';
+import { dataPath, type Cluster, type ClusterNode } from '../cmd/cluster/layout.ts';
 import { type Load } from '../cmd/cluster/load.ts';
 import { killNode, pause, signalNode, startNode, stopNode } from '../cmd/cluster/processes.ts';
 import { seconds } from '../cmd/cluster/show.ts';
 import { order, until, viewOf } from '../cmd/cluster/views.ts';
+import { QedError } from '../src/errors.ts';
 import { type FullDisk } from './cluster-faults-disk.ts';
 import { type FaultNetwork } from './cluster-faults-network.ts';
 import { type Random } from './random.ts';
@@ -23,8 +27,9 @@ export interface Round extends Scene {
   readonly leader: ClusterNode;
 }
 
-export type CaseName = 'kill' | 'pause' | 'partition' | 'slow' | 'disk';
+export type CaseName = 'kill' | 'pause' | 'partition' | 'slow' | 'disk' | 'damage';
 const FULL_MS = 30_000;
+const READY_MS = 10_000;
 
 export const CASES: Readonly<Record<CaseName, (round: Round) => Promise<string>>> = {
   kill,
@@ -32,6 +37,7 @@ export const CASES: Readonly<Record<CaseName, (round: Round) => Promise<string>>
   partition,
   slow,
   disk: fillDisk,
+  damage,
 };
 
 const between = (random: Random, low: number, high: number): number => low + random.below(high - low);
@@ -136,4 +142,57 @@ async function fillDisk({ cluster, disk, load, round, leader }: Round): Promise<
   await stopNode(cluster, node);
   await startNode(cluster, node);
   return `filled the disk of ${node.nodeId}, ${leads ? 'the leader' : 'a follower'}; noticed after ${seconds(noticedMs)} (${why}); freed it and started the node again`;
+}
+
+/** Bytes of the database or the log are edited while the node is down. It may refuse, or serve what is right; then it gets its data anew. */
+async function damage({ cluster, random }: Round): Promise<string> {
+  const node = random.pick(cluster.nodes);
+  await stopNode(cluster, node);
+  const edited = editSomeFile(dataPath(cluster, node), random);
+  const outcome = await startNode(cluster, node).then(() => lookClosely(cluster, node), describeEnd);
+  await stopNode(cluster, node);
+  await startNode(cluster, node, 'rebuild');
+  return `edited ${edited} of ${node.nodeId}, which ${outcome}; then rebuilt it`;
+}
+
+/** Not the files that LevelDB writes for people. */
+function editSomeFile(path: string, random: Random): string {
+  const files = ['db', 'raft']
+    .flatMap((folder) => readdirSync(join(path, folder)).map((name) => join(folder, name)))
+    .filter(
+      (name) => /\.(?:ldb|log|wal|seg)$|MANIFEST|segment/.test(name) && statSync(join(path, name)).size > 0,
+    );
+  const name = random.pick(files.sort());
+  const bytes = readFileSync(join(path, name));
+  const count = 1 + random.below(16);
+  const at = random.below(bytes.length);
+  for (let i = at; i < Math.min(at + count, bytes.length); i++)
+    bytes[i] = bytes[i]! ^ (1 + random.below(255));
+  writeFileSync(join(path, name), bytes);
+  return `${name}, ${count} bytes from ${at} on,`;
+}
+
+async function lookClosely(cluster: Cluster, node: ClusterNode): Promise<string> {
+  const other = cluster.nodes.find((one) => one !== node)!;
+  try {
+    await until({ what: 'the node is ready', limitMs: READY_MS }, async () => {
+      const { isReady, process } = await viewOf(cluster, node);
+      return isReady || process === 'stopped' ? true : undefined;
+    });
+    await checkServed(cluster, node, other);
+    return 'served what is right';
+  } catch (error) {
+    if (error instanceof QedError && error.code === 'diverged') throw error;
+    const { reason } = await viewOf(cluster, node);
+    return `did not serve (${firstLine(reason ?? error)})`;
+  }
+}
+
+function describeEnd(error: unknown): string {
+  return `did not start (${firstLine(error)})`;
+}
+
+function firstLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.split('\n')[0]?.slice(0, 160) ?? '';
 }

@@ -83,7 +83,14 @@ async function runCases(
   try {
     for (const name of only) {
       const load = startLoad(cluster, { workers: 16, rate });
-      const scene: Scene = { cluster, network, disk, load, random: seededRandom(seed), tell };
+      const scene: Scene = {
+        cluster,
+        network,
+        disk,
+        load,
+        random: seededRandom(seed * 16 + Object.keys(CASES).indexOf(name)),
+        tell,
+      };
       for (let round = 0; round < rounds; round++) {
         const said = await oneRound(name, round, scene);
         tell(`${name} ${round + 1}/${rounds}: ${said}`);

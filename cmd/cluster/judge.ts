@@ -78,6 +78,22 @@ export async function judge(
   };
 }
 
+/** Throws when the entries that the node hands out, or the digests that it signs, are not those that another node signs. */
+export async function checkServed(cluster: Cluster, node: ClusterNode, other: ClusterNode): Promise<void> {
+  const own = await signedOf(cluster, node, 'latest');
+  const wanted = await signedOf(cluster, other, own.version);
+  let served = '';
+  await readLog(node, 0, own.version + 1, (size, root) => {
+    if (size === own.version + 1) served = root();
+  });
+  const digests = [encodeHex(own.historyDigest), encodeHex(wanted.historyDigest), served];
+  if (own.version === wanted.version && new Set(digests).size === 1) return;
+  throw new QedError(
+    'diverged',
+    `${node.nodeId} serves another log than ${other.nodeId} up to version ${own.version}`,
+  );
+}
+
 function checkSigned({ vkey }: Cluster, signed: SignedSnapshot, problems: string[]): boolean {
   try {
     checkSignedSnapshot(signed, { log: parseVkey(vkey) }, { hash: nativeHash, verify: nativeVerify });

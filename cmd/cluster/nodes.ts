@@ -35,6 +35,15 @@ const commands: readonly NodeCommand[] = [
     },
   },
   {
+    name: 'rebuild-node',
+    describe: 'Set the data of a stopped node aside, and get them anew from the others',
+    example: 'as when its disk was damaged',
+    async work(cluster, node) {
+      await startNode(cluster, node, 'rebuild');
+      return `runs at ${urlOf(node)} and fetches the log from the others`;
+    },
+  },
+  {
     name: 'stop-node',
     describe: 'Stop a node; the others go on while they are a majority',
     example: 'as for an upgrade of that node',

@@ -103,15 +103,22 @@ export function lookAt(cluster: Cluster, node: ClusterNode): NodeProcess {
   return { state: 'stopped', pid: undefined, isStale: exists(path) };
 }
 
-/** Starts the node and resolves when it answers. One that ends instead is reported with the last lines of its log. */
-export async function startNode(cluster: Cluster, node: ClusterNode, signal?: AbortSignal): Promise<void> {
+/**
+ * Starts the node and resolves when it answers. One that ends instead is reported with the last lines of its log. `rebuild` sets its data aside
+ * and gets them anew from the others.
+ */
+export async function startNode(
+  cluster: Cluster,
+  node: ClusterNode,
+  command: 'start' | 'rebuild' = 'start',
+): Promise<void> {
   const path = pidPath(cluster, node);
   const before = lookAt(cluster, node);
   if (before.state !== 'stopped')
     throw new QedError('store-locked', `${node.nodeId} runs already, as process ${before.pid ?? 0}`);
   const log = openSync(logPath(cluster, node), 'a', 0o600);
-  const [command, ...args] = cluster.launcher(node);
-  const child = spawn(command, [...args, ...startArguments(cluster, node)], {
+  const [program, ...args] = cluster.launcher(node);
+  const child = spawn(program, [...args, command, ...nodeFlags(cluster, node)], {
     cwd: cluster.directory,
     detached: true,
     env: nodeEnvironment(cluster),
@@ -126,17 +133,16 @@ export async function startNode(cluster: Cluster, node: ClusterNode, signal?: Ab
   failed.catch(() => undefined);
   if (child.pid !== undefined) writeMarker(path, child.pid, 'w');
   child.unref();
-  await Promise.race([failed, untilAnswers(cluster, node, signal)]);
+  await Promise.race([failed, untilAnswers(cluster, node)]);
 }
 
-function startArguments(cluster: Cluster, node: ClusterNode): string[] {
+function nodeFlags(cluster: Cluster, node: ClusterNode): string[] {
   const { origin, directory, nodes, isFounded } = cluster;
   const others = nodes.filter(({ nodeId }) => nodeId !== node.nodeId);
   const join = others.map((one) => addressOf(one, 'mgmt')).join(',');
   const gossip = others.map((one) => addressOf(one, 'gossip')).join(',');
   const founds = node.nodeId === nodes[0]?.nodeId && !isFounded;
   return [
-    'start',
     ...['--path', dataPath(cluster, node), '--private-key', logKeyPath(directory), '--origin', origin],
     ...['--node-id', node.nodeId, '--drills'],
     ...(['http', 'mgmt', 'metrics', 'raft', 'gossip'] as const).flatMap((part) => [
@@ -154,14 +160,9 @@ function nodeEnvironment({ apiKey }: Cluster): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(own), QED_API_KEY: apiKey };
 }
 
-async function untilAnswers(
-  cluster: Cluster,
-  node: ClusterNode,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+async function untilAnswers(cluster: Cluster, node: ClusterNode): Promise<void> {
   const until = performance.now() + START_MS;
   while (!(await answers(node))) {
-    signal?.throwIfAborted();
     if (lookAt(cluster, node).state === 'stopped') {
       rmSync(pidPath(cluster, node), { force: true });
       throw new QedError(
