@@ -3,10 +3,11 @@ import { generateKeyPairSync } from 'node:crypto';
 import Fastify from 'fastify';
 import { createCosigner, createLogSigner } from '../src/crypto/signer.ts';
 import { nativeHash } from '../src/crypto/hash-node.ts';
-import { openClusterLog } from '../src/replication/cluster.ts';
+import { openClusterLog, type ClusterLog } from '../src/replication/cluster.ts';
 import { buildApi, type ApiOptions } from '../src/server/api.ts';
 import { type App } from '../src/server/http.ts';
 import { type Identity } from '../src/server/identity.ts';
+import { assert } from '../src/errors.ts';
 import { createMetrics, type Metrics } from '../src/server/metrics.ts';
 import {
   composeNode,
@@ -51,6 +52,7 @@ export interface TestNodeOptions extends Partial<Pick<NodeOptions, 'limits' | 'n
 
 export interface TestNode {
   readonly node: Node;
+  readonly log: ClusterLog;
   readonly metrics: Metrics;
   readonly events: NodeEvent[];
 }
@@ -64,12 +66,13 @@ export async function openTestNode(options: TestNodeOptions = {}): Promise<TestN
   const store = options.wrapStore?.(memory) ?? memory;
   const durable = await openDurableBalloon({ store, hash: nativeHash, durable: false, onEvent });
   const address = '127.0.0.1:1';
+  let log: ClusterLog | undefined = undefined;
   const parts: NodeParts = {
     identity: disks.identity,
     store,
     durable,
-    openLog: (hooks) =>
-      openClusterLog({
+    async openLog(hooks) {
+      log = await openClusterLog({
         directory: '/raft',
         disk: disks.log,
         self: { nodeId: disks.identity.nodeId, raftAddr: address, httpAddr: address, mgmtAddr: address },
@@ -77,13 +80,17 @@ export async function openTestNode(options: TestNodeOptions = {}): Promise<TestN
         listen: '127.0.0.1:0',
         start: 'found',
         ...hooks,
-      }),
+      });
+      return log;
+    },
     hash: nativeHash,
     payloads: options.storeEvents ? openPayloads(openMemoryStore(disks.events), nativeHash) : undefined,
     storageBytes: () => Promise.resolve({ database: 1, log: 2 }),
   };
   const { now = Date.now, limits = {} } = options;
-  return { node: await composeNode(parts, { now, limits, metrics, onEvent }), metrics, events };
+  const node = await composeNode(parts, { now, limits, metrics, onEvent });
+  assert(log !== undefined, 'the log is not open');
+  return { node, log, metrics, events };
 }
 
 export interface TestApi extends TestNode {

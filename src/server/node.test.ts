@@ -9,7 +9,9 @@ import { createKeyFiles } from '../crypto/keys.ts';
 import { LOG_KEY } from '../crypto/vkey.ts';
 import { QedError } from '../errors.ts';
 import { crashDisk } from '../storage/memory.ts';
-import { codeOfPromise } from '../../testutils/code-of.ts';
+import { encodeComparison } from '../balloon/record.ts';
+import { codeOf, codeOfPromise } from '../../testutils/code-of.ts';
+import { until } from '../../testutils/until.ts';
 import { seededRandom } from '../../testutils/random.ts';
 import { withTempDir } from '../../testutils/temp.ts';
 import { openTestNode, testDisks, type TestDisks } from '../../testutils/test-node.ts';
@@ -189,6 +191,28 @@ it('stops serving when an event that it kept has another digest', async () => {
   expect(() => node.latest()).toThrow('has another digest');
   expect(node.health()).toMatchObject({ isReady: false, error: { code: 'store-corrupt' } });
   await node.close();
+});
+
+it('stops answering for good when its digests are not those that the log compares, and says so', async () => {
+  const disks = testDisks();
+  const { node, log, events } = await openTestNode({ disks });
+  const receipts = [await addWithReceipt(node, 'a')];
+  const { snapshot } = node.latest().signedSnapshot;
+  await log.append(encodeComparison(snapshot));
+  receipts.push(await addWithReceipt(node, 'b'));
+  checkReceipts(node, receipts);
+  await log.append(encodeComparison({ ...snapshot, hyperDigest: new Uint8Array(32) }));
+  await until('it has noticed', () => !node.health().isReady);
+  expect(node.health().error?.code).toBe('diverged');
+  expect(codeOf(() => node.latest())).toBe('diverged');
+  expect(await codeOfPromise(add(node, 'c'))).toBe('diverged');
+  expect(events.filter(({ kind }) => kind === 'failed')).toHaveLength(1);
+  await node.close();
+  // It runs for its operator to look, but a start changes nothing.
+  const { node: again } = await openTestNode({ disks });
+  expect(again.health().error?.code).toBe('diverged');
+  expect(codeOf(() => again.membership(digestOf('a')))).toBe('diverged');
+  await again.close();
 });
 
 it('finishes what it took before it closes', async () => {
