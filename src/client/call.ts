@@ -1,11 +1,14 @@
-// One request to the log, sent until it is answered: backoff with jitter, Retry-After, the next endpoint when one fails, and one deadline
-// over all of it.
+// One request to the log, sent until it is answered: to the next node when one fails, in rounds with a growing wait between them, and one
+// deadline over all of it.
 //
-// It promises: an answer is one that some endpoint gave with a status of success; everything else is thrown. What a server says about itself is
-// never a refusal: only our own checks refuse. A request that may change the log and got no answer ends as `outcome-unknown`.
-import { decodeUtf8 } from '../crypto/encoding.ts';
-import { errorTable, QedError, type ErrorCode } from '../errors.ts';
+// It promises: an answer is one that some node gave with a status of success; everything else is thrown, the caller's own mistakes at once. A
+// request that may change the log and got no answer ends as `outcome-unknown`. Such a request carries an idempotency key, so that it may go to
+// any node again, whatever became of it before.
+import { QedError } from '../errors.ts';
+import { createExplorer } from './explore.ts';
+import { createNodes, type KnownNode, type ReadFrom } from './nodes.ts';
 import { type Transport, type TransportAnswer } from './transport.ts';
+import { judge, judgeFailure, type Answered, type Failure, type Verdict } from './verdict.ts';
 
 export interface ApiRequest {
   readonly method: 'GET' | 'HEAD' | 'POST';
@@ -15,6 +18,8 @@ export interface ApiRequest {
   readonly body?: Uint8Array;
   /** Whether the log may have changed although no answer came. */
   readonly changes?: boolean;
+  /** Answered from a state that holds all that any node acknowledged before; for questions about the log. */
+  readonly fresh?: boolean;
   /** Not repeated, and whatever is answered is the answer. */
   readonly once?: boolean;
 }
@@ -36,6 +41,9 @@ export interface CallerOptions extends World {
   readonly apiKey: string | undefined;
   /** Longest wait for one answer. */
   readonly attemptMs: number;
+  readonly readFrom?: ReadFrom | undefined;
+  /** Asks the nodes for the others of their cluster. */
+  readonly discover?: boolean | undefined;
 }
 
 export interface Caller {
@@ -43,73 +51,100 @@ export interface Caller {
   readonly call: (request: ApiRequest, until: number) => Promise<TransportAnswer>;
   /** As `call`, for answers in JSON. */
   readonly callJson: (request: ApiRequest, until: number) => Promise<unknown>;
-  /** The next call goes to another endpoint first. */
+  /** The next call goes to another node first. */
   readonly turn: () => void;
 }
 
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_LAST_MS = 5_000;
-/** A server may ask for more patience than this; it does not get it. */
-const RETRY_AFTER_MAX_MS = 30_000;
-
-type Attempt =
-  | { readonly kind: 'answered'; readonly answer: TransportAnswer }
-  | { readonly kind: 'failed'; readonly error: QedError; readonly maybeDone: boolean }
-  | { readonly kind: 'broken'; readonly error: QedError }
-  | { readonly kind: 'later'; readonly error: QedError; readonly afterMs: number };
+/** Where there are other nodes, a silent one is not waited for to the end at once: it may be paused. */
+const FIRST_PATIENCE = 0.3;
 
 export function createCaller(options: CallerOptions): Caller {
-  const { endpoints, now, sleep } = options;
-  // The endpoint that answered last. With several nodes, the leader that a node names would be preferred here.
-  let preferred = 0;
+  const { now, sleep, attemptMs } = options;
+  const nodes = createNodes(options.endpoints, options.readFrom ?? 'stay', now);
+  const explore = options.discover === true ? createExplorer(nodes, tryNode, now) : () => undefined;
 
-  async function call(request: ApiRequest, until: number): Promise<TransportAnswer> {
-    const first = preferred;
+  async function send(first: ApiRequest, until: number, isJson: boolean): Promise<Answered> {
+    let request = first;
     let maybeDone = false;
-    for (let count = 0; ; count++) {
-      const at = (first + count) % endpoints.length;
-      const attempt = await tryOnce(endpoints[at]!, request, Math.min(options.attemptMs, until - now()));
-      if (attempt.kind === 'answered') {
-        preferred = at;
-        return attempt.answer;
+    let queue: readonly KnownNode[] = [];
+    let failures: readonly Failure[] = [];
+    explore('when old');
+    for (let round = 0; ;) {
+      if (queue.length === 0) queue = nodes.round(isForLeader(request) ? 'write' : 'read');
+      const [node, ...others] = queue;
+      const patience = nodes.count > 1 ? attemptMs * FIRST_PATIENCE * 2 ** round : attemptMs;
+      const verdict = await tryNode(node!, request, Math.min(patience, attemptMs, until - now()), isJson);
+      if (verdict.kind === 'answered') return verdict;
+      queue = others;
+      if (verdict.kind === 'mistake' && mayLag(verdict.error, request)) {
+        request = { ...request, fresh: true };
+        queue = [];
+        continue;
       }
-      maybeDone ||= attempt.kind === 'broken' || (attempt.kind === 'failed' && attempt.maybeDone);
-      // A node that is broken stays so; the others may be sound.
-      const isHopeless = attempt.kind === 'broken' && count >= endpoints.length - 1;
-      if (isHopeless) throw givenUp(attempt.error, request, maybeDone);
-      const wait = waitMs(attempt, count, endpoints.length, options.jitter());
-      if (request.once === true || now() + wait >= until) throw givenUp(attempt.error, request, maybeDone);
-      if (wait > 0) await sleep(wait);
+      maybeDone ||= request.changes === true && verdict.maybeDone;
+      const wait = queue.length > 0 ? 0 : waitMs([...failures, verdict], round, options.jitter());
+      const isOver = verdict.kind === 'mistake' || request.once === true || now() + wait >= until;
+      if (isOver || wait === Infinity)
+        throw maybeDone ? outcomeUnknown(verdict.error, request) : verdict.error;
+      explore('soon');
+      failures = queue.length > 0 ? [...failures, verdict] : [];
+      if (queue.length > 0) continue;
+      await sleep(wait);
+      round += 1;
     }
   }
 
-  async function tryOnce(endpoint: string, request: ApiRequest, timeoutMs: number): Promise<Attempt> {
-    const url = endpoint + request.path;
+  /** What one node does not know yet, another one may. */
+  function mayLag({ code }: QedError, { fresh, changes }: ApiRequest): boolean {
+    const isBehind = code === 'version-unknown' || code === 'log-empty';
+    return isBehind && fresh !== true && changes !== true && nodes.count > 1;
+  }
+
+  async function tryNode(
+    node: KnownNode,
+    request: ApiRequest,
+    timeoutMs: number,
+    isJson: boolean,
+  ): Promise<Verdict> {
+    const verdict = await ask(node.url + pathOf(request), request, Math.max(timeoutMs, 0), isJson);
+    if (verdict.kind === 'answered') nodes.succeeded(node);
+    else if (verdict.kind !== 'mistake') nodes.failed(node, verdict.restMs);
+    return verdict;
+  }
+
+  async function ask(url: string, request: ApiRequest, timeoutMs: number, isJson: boolean): Promise<Verdict> {
     const timeout = new AbortController();
     const answered = new AbortController();
-    void sleep(Math.max(timeoutMs, 0), answered.signal).then(() => timeout.abort());
+    void sleep(timeoutMs, answered.signal).then(() => timeout.abort());
     try {
       const headers = { ...request.headers, ...authorization(options.apiKey) };
       const sent = options.transport(request.method, url, headers, request.body, timeout.signal);
       const answer = await orAborted(sent, timeout.signal);
-      return request.once === true ? { kind: 'answered', answer } : judge(answer, url);
+      return request.once === true
+        ? { kind: 'answered', answer, json: undefined }
+        : judge(answer, url, isJson);
     } catch (error) {
-      if (error instanceof QedError) throw error;
-      return { kind: 'failed', ...networkError(error, endpoint, timeout.signal.aborted) };
+      return judgeFailure(error, url, timeout.signal.aborted);
     } finally {
       answered.abort();
     }
   }
 
   return {
-    call,
-    async callJson(request, until) {
-      return parseJson(await call(request, until), request.path);
-    },
-    turn() {
-      preferred = (preferred + 1) % endpoints.length;
-    },
+    call: async (request, until) => (await send(request, until, false)).answer,
+    callJson: async (request, until) => (await send(request, until, true)).json,
+    turn: nodes.turn,
   };
+}
+
+function isForLeader({ changes, fresh }: ApiRequest): boolean {
+  return changes === true || fresh === true;
+}
+
+function pathOf({ path, fresh }: ApiRequest): string {
+  return fresh === true ? `${path}${path.includes('?') ? '&' : '?'}linearizable=true` : path;
 }
 
 /** A transport that does not listen to its signal must not hold us up either. */
@@ -124,124 +159,18 @@ function authorization(apiKey: string | undefined): Record<string, string> {
   return apiKey === undefined ? {} : { 'api-key': apiKey };
 }
 
-/** Half of the wait is chance, so that many clients that failed together do not come back together. */
-function waitMs(attempt: Attempt, count: number, endpointCount: number, jitter: number): number {
-  const round = Math.floor(count / endpointCount);
+/**
+ * After a round in which nobody answered; Infinity where another one is of no use. Half of the wait is chance, so that many clients that failed
+ * together do not come back together.
+ */
+function waitMs(failures: readonly Failure[], round: number, jitter: number): number {
+  if (failures.every(({ kind }) => kind === 'broken')) return Infinity;
   const backoff = Math.min(BACKOFF_FIRST_MS * 2 ** Math.min(round, 20), BACKOFF_LAST_MS);
-  const spread = backoff * (0.5 + jitter / 2);
-  if (attempt.kind === 'later') return Math.max(attempt.afterMs, spread);
-  const roundEnds = count % endpointCount === endpointCount - 1;
-  return roundEnds ? spread : 0;
+  const asked = Math.min(...failures.map(({ restMs = 0 }) => restMs));
+  return Math.max(asked, backoff * (0.5 + jitter / 2));
 }
 
-/** Success is returned, what may pass is tried again, everything else is thrown. */
-function judge(answer: TransportAnswer, url: string): Attempt {
-  const { status } = answer;
-  if (status >= 200 && status < 300) return { kind: 'answered', answer };
-  const error = serverError(answer, url);
-  if (status === 429 || status === 502 || status === 503 || status === 504) {
-    return { kind: 'later', error, afterMs: retryAfterMs(answer.headers['retry-after']) };
-  }
-  if (status >= 500) return { kind: 'broken', error };
-  throw error;
-}
-
-/** Only the form with seconds: a date would have to trust two clocks. */
-function retryAfterMs(text: string | undefined): number {
-  return text !== undefined && /^[0-9]{1,6}$/.test(text)
-    ? Math.min(Number(text) * 1000, RETRY_AFTER_MAX_MS)
-    : 0;
-}
-
-/** The error that a server's answer tells of. Kinds that are not a server's to claim become `server-failed`. */
-function serverError(answer: TransportAnswer, url: string): QedError {
-  const said = readError(answer.bytes);
-  const where = `${url} answered ${answer.status}`;
-  if (said === undefined) return new QedError('server-failed', `${where}, without saying why`);
-  const options = said.hint === undefined ? {} : { hint: said.hint };
-  const { kind } = errorTable[said.code];
-  if (kind === 'caller' || kind === 'world') return new QedError(said.code, said.message, options);
-  return new QedError('server-failed', `${where}: ${said.code}: ${said.message}`, options);
-}
-
-const SAID_MAX = 1_000;
-
-function readError(bytes: Uint8Array): { code: ErrorCode; message: string; hint?: string } | undefined {
-  const json = tryJson(bytes);
-  if (typeof json !== 'object' || json === null || !('code' in json) || !('message' in json))
-    return undefined;
-  const { code, message } = json;
-  if (typeof code !== 'string' || typeof message !== 'string' || !isCode(code)) return undefined;
-  const hint = 'hint' in json && typeof json.hint === 'string' ? { hint: printable(json.hint) } : {};
-  return { code, message: printable(message), ...hint };
-}
-
-function isCode(code: string): code is ErrorCode {
-  return Object.hasOwn(errorTable, code);
-}
-
-/** What strangers wrote goes to terminals and logs: short, and without controls. */
-function printable(text: string): string {
-  return text.slice(0, SAID_MAX).replace(/\p{Control}/gu, ' ');
-}
-
-function parseJson(answer: TransportAnswer, path: string): unknown {
-  const type = answer.headers['content-type'] ?? '';
-  const json = /^application\/json(?:;|$)/i.test(type.trim()) ? tryJson(answer.bytes) : undefined;
-  if (json === undefined) {
-    throw new QedError(
-      'server-failed',
-      `the answer to ${path} is not JSON but ${printable(type) || 'untyped'}`,
-      {
-        hint: 'Is there a qed server at this address, or a proxy in between?',
-      },
-    );
-  }
-  return json;
-}
-
-function tryJson(bytes: Uint8Array): unknown {
-  try {
-    const json: unknown = JSON.parse(decodeUtf8(bytes) ?? '');
-    return json;
-  } catch {
-    return undefined;
-  }
-}
-
-// What Node's network errors say when nothing was sent yet.
-const NEVER_SENT = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'UND_ERR_CONNECT_TIMEOUT',
-]);
-
-function networkError(
-  cause: unknown,
-  endpoint: string,
-  timedOut: boolean,
-): { error: QedError; maybeDone: boolean } {
-  const code = timedOut ? 'no answer in time' : (codeOf(cause) ?? codeOf(causeOf(cause)));
-  const error = new QedError('unreachable', `${endpoint} could not be reached: ${code ?? String(cause)}`, {
-    cause,
-    hint: 'Is the server running there? Name others with --endpoint.',
-  });
-  return { error, maybeDone: code === undefined || !NEVER_SENT.has(code) };
-}
-
-function codeOf(error: unknown): string | undefined {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
-  return typeof code === 'string' ? code : undefined;
-}
-
-function causeOf(error: unknown): unknown {
-  return typeof error === 'object' && error !== null && 'cause' in error ? error.cause : undefined;
-}
-
-function givenUp(error: QedError, request: ApiRequest, maybeDone: boolean): QedError {
-  if (request.changes !== true || (!maybeDone && error.code !== 'outcome-unknown')) return error;
+function outcomeUnknown(error: QedError, request: ApiRequest): QedError {
   const key = request.headers?.['idempotency-key'];
   return new QedError('outcome-unknown', `${error.message}; whether the events are in the log is not known`, {
     cause: error,
