@@ -8,7 +8,7 @@ import { QedError } from '../errors.ts';
 import { createExplorer } from './explore.ts';
 import { createNodes, type KnownNode, type ReadFrom } from './nodes.ts';
 import { type Transport, type TransportAnswer } from './transport.ts';
-import { judge, judgeFailure, type Answered, type Failure, type Verdict } from './verdict.ts';
+import { judge, judgeFailure, readJson, type Answered, type Failure, type Verdict } from './verdict.ts';
 
 export interface ApiRequest {
   readonly method: 'GET' | 'HEAD' | 'POST';
@@ -96,10 +96,10 @@ export function createCaller(options: CallerOptions): Caller {
     }
   }
 
-  /** What one node does not know yet, another one may. */
+  /** What a node does not know yet, it may learn, or another one may know. */
   function mayLag({ code }: QedError, { fresh, changes }: ApiRequest): boolean {
     const isBehind = code === 'version-unknown' || code === 'log-empty';
-    return isBehind && fresh !== true && changes !== true && nodes.count > 1;
+    return isBehind && fresh !== true && changes !== true;
   }
 
   async function tryNode(
@@ -123,7 +123,7 @@ export function createCaller(options: CallerOptions): Caller {
       const sent = options.transport(request.method, url, headers, request.body, timeout.signal);
       const answer = await orAborted(sent, timeout.signal);
       return request.once === true
-        ? { kind: 'answered', answer, json: undefined }
+        ? { kind: 'answered', answer, json: isJson ? readJson(answer) : undefined }
         : judge(answer, url, isJson);
     } catch (error) {
       return judgeFailure(error, url, timeout.signal.aborted);
@@ -143,8 +143,10 @@ function isForLeader({ changes, fresh }: ApiRequest): boolean {
   return changes === true || fresh === true;
 }
 
-function pathOf({ path, fresh }: ApiRequest): string {
-  return fresh === true ? `${path}${path.includes('?') ? '&' : '?'}linearizable=true` : path;
+function pathOf({ path, fresh, changes }: ApiRequest): string {
+  return fresh === true && changes !== true
+    ? `${path}${path.includes('?') ? '&' : '?'}linearizable=true`
+    : path;
 }
 
 /** A transport that does not listen to its signal must not hold us up either. */

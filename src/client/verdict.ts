@@ -89,7 +89,7 @@ function printable(text: string): string {
 }
 
 /** Undefined when the answer is not JSON. */
-function readJson({ headers, bytes }: TransportAnswer): unknown {
+export function readJson({ headers, bytes }: TransportAnswer): unknown {
   return /^application\/json(?:;|$)/i.test((headers['content-type'] ?? '').trim())
     ? tryJson(bytes)
     : undefined;
