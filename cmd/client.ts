@@ -8,6 +8,7 @@ import { incremental } from './client/incremental.ts';
 import { info } from './client/info.ts';
 import { membership } from './client/membership.ts';
 import { verify } from './client/verify.ts';
+import { verifyEvidence } from './client/verify-evidence.ts';
 import { processWorld, type World } from './client/world.ts';
 
 const EPILOGUE =
@@ -27,6 +28,7 @@ export function addClientTo(main: Argv, world: World): Argv {
       addCommand(client, incremental, world);
       addCommand(client, get, world);
       addCommand(client, verify, world);
+      addCommand(client, verifyEvidence, world);
       addCommand(client, info, world);
       return client.demandCommand(1, 'Name what the client shall do.').epilogue(EPILOGUE);
     },

@@ -7,8 +7,10 @@ import { type InferredOptionTypes, type Options } from 'yargs';
 import { nativeVerify } from '../../src/crypto/ed25519-node.ts';
 import { nativeHash } from '../../src/crypto/hash-node.ts';
 import { formatVkey, parseVkey } from '../../src/crypto/vkey.ts';
+import { parsePolicy, type Policy } from '../../src/crypto/policy.ts';
+import { type Trust } from '../../src/balloon/verify.ts';
 import { createClient, type Client, type ClientOptions } from '../../src/client/client.ts';
-import { type Evidence } from '../../src/client/head.ts';
+import { type Evidence } from '../../src/balloon/evidence.ts';
 import { nodeTransport } from '../../src/client/transport-node.ts';
 import { QedError } from '../../src/errors.ts';
 import { openPins, type Pins } from './pins.ts';
@@ -30,6 +32,10 @@ export const trustOptions = {
     type: 'string',
     describe: 'File of the vkeys and heads seen before',
     defaultDescription: '~/.config/qed/pins.json',
+  },
+  policy: {
+    type: 'string',
+    describe: 'C2SP tlog-policy: whose cosignatures every state of the log must have',
   },
   json: { type: 'boolean', default: false, describe: 'Print one JSON document' },
 } as const satisfies Record<string, Options>;
@@ -67,6 +73,7 @@ export async function connect(
   const endpoints = readEndpoints(flags.endpoint);
   const pins = pinsFor(flags, endpoints, world);
   const given = readVkey(flags.vkey);
+  const policy = readPolicy(flags.policy);
   if (flags.forget) pins?.forget(endpoints, given);
   const { transport, close } = nodeTransport({ ca: readCa(flags['tls-ca']), insecure: flags.insecure });
   const options = {
@@ -84,9 +91,10 @@ export async function connect(
   };
   try {
     if (!flags.verify) return { client: createClient(options), vkey: undefined, close };
-    const vkey = given ?? pinned(pins, endpoints) ?? (await firstSeen(options, pins, endpoints, world));
+    const vkey =
+      given ?? logOf(policy) ?? pinned(pins, endpoints) ?? (await firstSeen(options, pins, endpoints, world));
     const headStore = pins?.headStore(vkey);
-    return { client: createClient({ ...options, trust: vkey, headStore }), vkey, close };
+    return { client: createClient({ ...options, trust: trustOf(vkey, policy), headStore }), vkey, close };
   } catch (error) {
     await close();
     throw error;
@@ -96,20 +104,47 @@ export async function connect(
 /** What the log signed and cannot take back: the refusal alone would leave nothing to show to others. */
 function keepEvidence(evidence: Evidence, world: World): void {
   const directory = join(world.configHome, 'qed');
-  const path = join(directory, `evidence-${evidence.shown.snapshot.version}-${world.now()}.json`);
+  const path = join(directory, `evidence-${evidence.kind}-${world.now()}.json`);
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    writeFileSync(path, `${JSON.stringify({ format: 'qed-evidence/v1', ...evidence }, null, 2)}\n`);
-    world.err(`What the log signed is kept as evidence in ${path}`);
+    writeFileSync(path, `${JSON.stringify(evidence, null, 2)}\n`);
+    world.err(
+      `What the log signed is kept as evidence in ${path}\nSee what it proves with qed client verify-evidence.`,
+    );
   } catch (error) {
     world.err(`What the log signed could not be kept as evidence in ${path}: ${String(error)}`);
   }
 }
 
-/** The vkey that is given or pinned; undefined when only a server could tell it. */
-export function knownVkey(flags: TrustFlags, world: World): string | undefined {
+/** What can be trusted without asking a server; `remark` is the vkey that the file to be checked names. */
+export function readTrust(flags: TrustFlags, world: World, remark: string | undefined): Trust {
   const endpoints = readEndpoints(flags.endpoint);
-  return readVkey(flags.vkey) ?? pinned(pinsFor(flags, endpoints, world), endpoints);
+  const policy = readPolicy(flags.policy);
+  const vkey = readVkey(flags.vkey) ?? logOf(policy) ?? pinned(pinsFor(flags, endpoints, world), endpoints);
+  if (vkey !== undefined) return trustOf(vkey, policy);
+  throw new QedError('vkey-unknown', 'no vkey of the log is known, so nothing can be checked', {
+    hint:
+      remark === undefined
+        ? 'Give it with --vkey.'
+        : `The file names ${remark}; if the operator of the log names the same, give it with --vkey.`,
+  });
+}
+
+function trustOf(vkey: string, policy: Policy | undefined): Trust {
+  const logs = policy?.logs.map(({ verifier }) => formatVkey(verifier)) ?? [];
+  if (logs.length > 0 && !logs.includes(vkey))
+    throw new QedError('option-malformed', `--policy: it is not about the log ${vkey}`);
+  return { log: parseVkey(vkey), policy };
+}
+
+/** A policy of one log says which one is meant. */
+function logOf(policy: Policy | undefined): string | undefined {
+  const [only, ...others] = policy?.logs ?? [];
+  return only && others.length === 0 ? formatVkey(only.verifier) : undefined;
+}
+
+function readPolicy(path: string | undefined): Policy | undefined {
+  return path === undefined ? undefined : parsePolicy(readText(path, 'policy'));
 }
 
 function pinsFor(flags: TrustFlags, endpoints: readonly string[], world: World): Pins | undefined {

@@ -5,11 +5,10 @@ import { TLOG_PROOF_MARK, verifyTlogProof } from '../../src/client/tlog-proof.ts
 import { nativeVerify } from '../../src/crypto/ed25519-node.ts';
 import { decodeUtf8, encodeHex } from '../../src/crypto/encoding.ts';
 import { nativeHash } from '../../src/crypto/hash-node.ts';
-import { parseVkey } from '../../src/crypto/vkey.ts';
 import { type Trust } from '../../src/balloon/verify.ts';
 import { QedError } from '../../src/errors.ts';
 import { eventOptions, formatJson, readBytes, readVersion, usage, type ClientCommand } from './command.ts';
-import { knownVkey, trustOptions } from './connect.ts';
+import { readTrust, trustOptions } from './connect.ts';
 import { digestOption, readQuestion } from './membership.ts';
 
 const options = {
@@ -49,7 +48,7 @@ export const verify: ClientCommand<typeof options> = {
     if (text === undefined) throw malformed('it is no text');
     const isTlogProof = text.startsWith(TLOG_PROOF_MARK);
     const json: unknown = isTlogProof ? undefined : parse(text);
-    const trust = readTrust(knownVkey(flags, world), vkeyRemark(json));
+    const trust = readTrust(flags, world, vkeyRemark(json));
     const isNamed = [flags.event, flags.file, flags['event-digest']].some((flag) => flag !== undefined);
     const eventDigest = isNamed ? await readQuestion(flags, world) : undefined;
     const version = readVersion(flags.version, 'version');
@@ -70,16 +69,6 @@ export const verify: ClientCommand<typeof options> = {
     }
   },
 };
-
-function readTrust(vkey: string | undefined, remark: string | undefined): Trust {
-  if (vkey !== undefined) return { log: parseVkey(vkey) };
-  throw new QedError('vkey-unknown', 'no vkey of the log is known, so nothing can be checked', {
-    hint:
-      remark === undefined
-        ? 'Give it with --vkey.'
-        : `The file names ${remark}; if the operator of the log names the same, give it with --vkey.`,
-  });
-}
 
 function checkTlogProof(
   text: string,

@@ -50,11 +50,11 @@ export async function add(session: Session, event: Event, options: AddOptions = 
   const until = deadline(session);
   const { sendEvents } = session;
   const request = sendEvents ? postEvent(bytes, key) : postBytes(DIGESTS_PATH, eventDigest, key);
-  return notRolledBack(session, async (since) => {
-    const json = await session.caller.callJson(request, until);
+  return notRolledBack(session, async (asked, since) => {
+    const json = await asked.caller.callJson(request, until);
     const answer = sendEvents ? readAddAnswer(json) : oneOf(readBulkAnswer(json));
     checkDigests([answer.eventDigest], [eventDigest]);
-    await afterLogging(answer.version, () => checkAdded(session, answer, since, until));
+    await afterLogging(answer.version, () => checkAdded(asked, answer, since, until));
     return { ...answer, verified: session.head !== undefined };
   });
 }
@@ -105,12 +105,12 @@ async function sendBulk(
     throw new QedError('batch-too-large', message);
   }
   const until = deadline(session);
-  return notRolledBack(session, async (since) => {
-    const answer = readBulkAnswer(await session.caller.callJson(request, until));
+  return notRolledBack(session, async (asked, since) => {
+    const answer = readBulkAnswer(await asked.caller.callJson(request, until));
     checkDigests(answer.eventDigests, digests);
     await afterLogging(answer.versionLast, async () => {
       if (session.head === undefined) return;
-      await settle(session, answer.signedSnapshot, since, until);
+      await settle(asked, answer.signedSnapshot, since, until);
       checkCovers(answer.signedSnapshot.snapshot, answer.versionLast, last);
     });
     return { ...answer, verified: session.head !== undefined };

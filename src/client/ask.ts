@@ -43,6 +43,11 @@ export interface Membership extends SignedMembership {
   readonly verified: boolean;
 }
 
+export interface ReadOptions {
+  /** Answers from a state that holds all that any node acknowledged before the question, or not at all. Default: false. */
+  readonly linearizable?: boolean | undefined;
+}
+
 /**
  * The log at `end` grew out of the log at `start`. Signed states are ends of batches, so with trust these are the snapshots of the batches that
  * cover the versions asked about, and the proof is between them.
@@ -93,10 +98,10 @@ export async function askMembership(
   checkDigest(eventDigest);
   if (version !== undefined) checkVersion(version);
   const question = { eventDigest: encodeHex(eventDigest), ...(version === undefined ? {} : { version }) };
-  return notRolledBack(session, async (since) => {
-    const json = await session.caller.callJson(postJson('/proofs/membership', question), until);
+  return notRolledBack(session, async (asked, since) => {
+    const json = await asked.caller.callJson(postJson('/proofs/membership', question), until);
     const answer = parseMembership(json);
-    await checkAnswer(session, answer, eventDigest, since, until);
+    await checkAnswer(asked, answer, eventDigest, since, until);
     const versionLast = answer.signedSnapshot.snapshot.version;
     const versionAsked = version ?? versionLast;
     if (versionAsked > versionLast) {
@@ -158,7 +163,7 @@ async function askSnapshot(
 ): Promise<SignedSnapshot> {
   const request = get(`/snapshots/${version ?? 'latest'}`);
   if (version === undefined) {
-    return notRolledBack(session, (since) => askSettled(session, request, since, until));
+    return notRolledBack(session, (asked, since) => askSettled(asked, request, since, until));
   }
   const signed = await askSettled(session, request, -1, until);
   if (signed.snapshot.version >= version) return signed;
@@ -189,7 +194,7 @@ export async function event(session: Session, version: number): Promise<EventFou
     throw new QedError('proof-question', `the bytes of event ${version} are not those of its digest`);
   }
   if (session.head === undefined) return { ...found, verified: false };
-  const proven = await askMembership(session, found.eventDigest, undefined, until);
+  const proven = await askMembership(session, found.eventDigest, version, until);
   if (proven.version === null || proven.version > version) {
     throw new QedError('proof-question', `the log proves that version ${version} does not hold this event`);
   }

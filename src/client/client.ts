@@ -26,18 +26,26 @@ import {
   type Incremental,
   type Membership,
   type MembershipQuestion,
+  type ReadOptions,
   type SnapshotFound,
 } from './ask.ts';
 import { createCaller } from './call.ts';
-import { keepHead, type Evidence, type HeadStore } from './head.ts';
-import { type Event, type Session } from './session.ts';
+import { type Evidence } from '../balloon/evidence.ts';
+import { keepHead, type HeadStore } from './head.ts';
+import { type ReadFrom } from './nodes.ts';
+import { freshly, type Event, type Session } from './session.ts';
+import { createVouching } from './vouch.ts';
 import { fetchTransport, type Transport } from './transport.ts';
 
 export interface ClientOptions {
-  /** Base URLs of the log's nodes, as `http://127.0.0.1:8800`. The next one is tried when one fails. */
+  /** Base URLs of the log's nodes, as `http://127.0.0.1:8800`. When one fails, the others are tried. */
   readonly endpoints: readonly string[];
+  /** Asks the nodes for the other members of their cluster, which are then used as well. Default true. */
+  readonly discover?: boolean | undefined;
+  /** Whom questions go to. Default: all nodes in turn. Adds go to the leader where it is known; any node takes them. */
+  readonly readFrom?: ReadFrom | undefined;
   readonly apiKey?: string | undefined;
-  /** The log's vkey, or the vkey and the cosigners to ask for. Without it nothing is verified. */
+  /** The log's vkey, or the vkey and the policy whose quorum has to vouch for every state. Without it nothing is verified. */
   readonly trust?: Trust | string | undefined;
   /** Keeps the verified head across processes. */
   readonly headStore?: HeadStore | undefined;
@@ -68,11 +76,11 @@ export interface Client {
   readonly add: (event: Event, options?: AddOptions) => Promise<Added>;
   readonly addBulk: (events: readonly Event[], options?: AddOptions) => Promise<AddedBulk>;
   readonly addDigests: (eventDigests: readonly Uint8Array[], options?: AddOptions) => Promise<AddedBulk>;
-  readonly membership: (question: MembershipQuestion) => Promise<Membership>;
-  readonly incremental: (start: number, end: number) => Promise<Incremental>;
+  readonly membership: (question: MembershipQuestion, options?: ReadOptions) => Promise<Membership>;
+  readonly incremental: (start: number, end: number, options?: ReadOptions) => Promise<Incremental>;
   /** The newest snapshot, or the first one that covers a version. */
-  readonly snapshot: (version?: number) => Promise<SnapshotFound>;
-  readonly event: (version: number) => Promise<EventFound>;
+  readonly snapshot: (version?: number, options?: ReadOptions) => Promise<SnapshotFound>;
+  readonly event: (version: number, options?: ReadOptions) => Promise<EventFound>;
   readonly info: () => Promise<Info>;
   readonly checkpoint: () => Promise<CheckpointFound>;
   readonly health: () => Promise<Health>;
@@ -82,14 +90,16 @@ export interface Client {
 
 export function createClient(options: ClientOptions): Client {
   const session = openSession(options);
+  const reading = ({ linearizable = false }: ReadOptions = {}): Session =>
+    linearizable ? freshly(session) : session;
   return {
     add: (one, addOptions) => add(session, one, addOptions),
     addBulk: (events, addOptions) => addBulk(session, events, addOptions),
     addDigests: (eventDigests, addOptions) => addDigests(session, eventDigests, addOptions),
-    membership: (question) => membership(session, question),
-    incremental: (start, end) => incremental(session, start, end),
-    snapshot: (version) => snapshot(session, version),
-    event: (version) => event(session, version),
+    membership: (question, readOptions) => membership(reading(readOptions), question),
+    incremental: (start, end, readOptions) => incremental(reading(readOptions), start, end),
+    snapshot: (version, readOptions) => snapshot(reading(readOptions), version),
+    event: (version, readOptions) => event(reading(readOptions), version),
     info: () => info(session),
     checkpoint: () => checkpoint(session),
     health: () => health(session),
@@ -110,11 +120,15 @@ function openSession(options: ClientOptions): Session {
     sleep,
     jitter: () => random(1)[0]! / 256,
     attemptMs: options.attemptMs ?? 10_000,
+    readFrom: options.readFrom ?? 'any',
+    discover: options.discover ?? true,
   });
   return {
     caller,
-    head: trust && keepHead({ trust, primitives, now, store: options.headStore, maxAgeMs, onEvidence }),
+    head: trust && keepHead({ log: trust.log, primitives, store: options.headStore, onEvidence }),
     trust,
+    vouching: trust?.policy && createVouching({ trust, primitives, sleep }),
+    maxAgeMs,
     primitives,
     now,
     random,

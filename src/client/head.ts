@@ -14,11 +14,12 @@ import {
   checkSignedSnapshot,
   verifyIncremental,
   type Primitives,
-  type Trust,
   type VerifiedSnapshot,
 } from '../balloon/verify.ts';
 import { equalBytes } from '../crypto/encoding.ts';
-import { QedError, type ErrorCode } from '../errors.ts';
+import { QedError } from '../errors.ts';
+import { type Verifier } from '../crypto/vkey.ts';
+import { contradiction, type Evidence } from '../balloon/evidence.ts';
 
 /** Where the head outlives the process. What was saved last is loaded, as JSON, or undefined. */
 export interface HeadStore {
@@ -26,24 +27,10 @@ export interface HeadStore {
   readonly save: (head: SignedSnapshotJson) => Promise<void>;
 }
 
-/** Two states that the log signed and that do not belong to one history, as anyone can check. */
-export interface Evidence {
-  readonly code: ErrorCode;
-  /** Verified earlier. */
-  readonly verified: SignedSnapshotJson;
-  /** Shown now. */
-  readonly shown: SignedSnapshotJson;
-  /** What the log answered when it was asked for the proof between the two; null when it was not asked. */
-  readonly incremental: unknown;
-}
-
 export interface HeadOptions {
-  readonly trust: Trust;
+  readonly log: Verifier;
   readonly primitives: Primitives;
   readonly store: HeadStore | undefined;
-  readonly now: () => number;
-  /** The newest state must not be older than this, by the log's clock or a trusted cosigner's. */
-  readonly maxAgeMs: number | undefined;
   readonly onEvidence: ((evidence: Evidence) => void) | undefined;
 }
 
@@ -62,7 +49,7 @@ export interface Head {
 const SETTLED_MAX = 1_024;
 
 export function keepHead(options: HeadOptions): Head {
-  const { trust, primitives } = options;
+  const { log, primitives } = options;
   const settled = new Map<number, SignedSnapshot>();
   let head: SignedSnapshot | undefined;
   let opened: Promise<void> | undefined;
@@ -80,8 +67,7 @@ export function keepHead(options: HeadOptions): Head {
     const saved = await options.store?.load();
     if (saved === undefined) return;
     const signed = parseSignedSnapshot(saved);
-    // The log's key alone has to fit: cosigners may have changed since.
-    checkSignedSnapshot(signed, { log: trust.log }, primitives);
+    checkSignedSnapshot(signed, { log }, primitives);
     head = signed;
     remember(signed);
   }
@@ -116,8 +102,7 @@ export function keepHead(options: HeadOptions): Head {
         });
       } catch (error) {
         if (error instanceof QedError && error.kind === 'refused') {
-          const [verified, shown] = [formatSignedSnapshot(known), formatSignedSnapshot(signed)];
-          options.onEvidence?.({ code: error.code, verified, shown, incremental });
+          options.onEvidence?.(contradiction(log, [known, signed], incremental, primitives.hash));
         }
         throw error;
       }
@@ -139,8 +124,7 @@ export function keepHead(options: HeadOptions): Head {
     },
     async settle(signed, since, ask) {
       await open();
-      const verified = checkSignedSnapshot(signed, trust, primitives);
-      if (since >= 0) checkAge(verified, options);
+      const verified = checkSignedSnapshot(signed, { log }, primitives);
       await inTurn(() => place(signed, since, ask));
       return verified;
     },
@@ -169,17 +153,4 @@ function rolledBack(version: number, since: number): QedError {
     'head-rollback',
     `the log shows version ${version} as its newest, but version ${since} was verified before`,
   );
-}
-
-/** A cosignature says that the cosigner saw this state at its time, so an idle log can show that it is not frozen. */
-function checkAge({ snapshot, cosignatures }: VerifiedSnapshot, { now, maxAgeMs }: HeadOptions): void {
-  if (maxAgeMs === undefined) return;
-  const seen = Math.max(snapshot.time, ...cosignatures.map(({ time }) => time * 1000));
-  const age = now() - seen;
-  if (age > maxAgeMs) {
-    throw new QedError(
-      'head-stale',
-      `the newest state of the log is ${age} ms old; ${maxAgeMs} ms are allowed`,
-    );
-  }
 }

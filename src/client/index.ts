@@ -43,6 +43,7 @@ export {
   type Incremental,
   type Membership,
   type MembershipQuestion,
+  type ReadOptions,
   type SnapshotFound,
 } from './ask.ts';
 export {
@@ -54,7 +55,11 @@ export {
   type VerifiedBundle,
 } from './bundle.ts';
 export { createClient, type Client, type ClientOptions } from './client.ts';
-export { type Evidence, type HeadStore } from './head.ts';
+export { type Evidence } from '../balloon/evidence.ts';
+export { verifyEvidence, type CheckedEvidence } from '../balloon/evidence-check.ts';
+export { parsePolicy, type Policy } from '../crypto/policy.ts';
+export { type HeadStore } from './head.ts';
+export { type ReadFrom } from './nodes.ts';
 export { type Event } from './session.ts';
 export { fetchTransport, type Transport, type TransportAnswer } from './transport.ts';
 export {

@@ -6,12 +6,17 @@ import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
 import { type ApiRequest, type Caller } from './call.ts';
 import { type Head } from './head.ts';
+import { type Vouching } from './vouch.ts';
 
 export interface Session {
   readonly caller: Caller;
   /** Undefined without trust: then nothing is verified. */
   readonly head: Head | undefined;
   readonly trust: Trust | undefined;
+  /** Undefined without a policy. */
+  readonly vouching: Vouching | undefined;
+  /** The newest state must not be older than this, by the log's clock, or by that of the policy's quorum. */
+  readonly maxAgeMs: number | undefined;
   readonly primitives: Primitives;
   readonly now: () => number;
   readonly random: (length: number) => Uint8Array;
@@ -26,7 +31,7 @@ export type Event = Uint8Array | string;
 
 export const IDEMPOTENCY_KEY_BYTES = 16;
 
-/** A follower that lags behind the head gets this many chances to catch up before it counts as a rollback. */
+/** A node that lags behind the head, and those that are asked after it, get this many chances before it counts as a rollback. */
 const ROLLBACK_TRIES = 5;
 const ROLLBACK_WAIT_MS = 50;
 
@@ -35,20 +40,31 @@ export function deadline({ now, deadlineMs }: Session): number {
   return now() + deadlineMs;
 }
 
-/** Asks about the present, which must not lie before the head that was known when we asked. */
+/** The same session, whose questions are answered from a state that holds all that any node acknowledged before. */
+export function freshly(session: Session): Session {
+  const { call, callJson, turn } = session.caller;
+  const caller: Caller = {
+    call: (request, until) => call({ ...request, fresh: true }, until),
+    callJson: (request, until) => callJson({ ...request, fresh: true }, until),
+    turn,
+  };
+  return { ...session, caller };
+}
+
+/** Asks about the present, which must not lie before the head that was known when we asked. Who lags is told what is wanted. */
 export async function notRolledBack<Result>(
-  { caller, head, sleep }: Session,
-  ask: (since: number) => Promise<Result>,
+  session: Session,
+  ask: (session: Session, since: number) => Promise<Result>,
 ): Promise<Result> {
-  const since = (await head?.version()) ?? -1;
+  const since = (await session.head?.version()) ?? -1;
   for (let tries = 1; ; tries++) {
     try {
-      return await ask(Math.max(since, 0));
+      return await ask(tries === 1 ? session : freshly(session), Math.max(since, 0));
     } catch (error) {
       const lags = error instanceof QedError && error.code === 'head-rollback';
       if (!lags || tries === ROLLBACK_TRIES) throw error;
-      caller.turn();
-      await sleep(ROLLBACK_WAIT_MS * 2 ** tries);
+      session.caller.turn();
+      await session.sleep(ROLLBACK_WAIT_MS * 2 ** (tries - 1));
     }
   }
 }
@@ -60,7 +76,41 @@ export async function settle(
   since: number,
   until: number,
 ): Promise<void> {
-  await session.head?.settle(signed, since, (start, end) => askIncremental(session, start, end, until));
+  const { head, vouching, caller, now } = session;
+  if (head === undefined) return;
+  const place = (one: SignedSnapshot, from: number): Promise<unknown> =>
+    head.settle(one, from, (start, end) => askIncremental(session, start, end, until));
+  await place(signed, since);
+  const quorumTime = await vouching?.vouch(signed, {
+    published: async (version) =>
+      readPublished(await caller.callJson(get(`/snapshots?from=${version}&limit=${PUBLISHED_MAX}`), until)),
+    settle: (one) => place(one, -1),
+    waitMs: until - now() - VOUCH_MARGIN_MS,
+  });
+  if (since >= 0) checkAge(session, signed, quorumTime ?? null);
+}
+
+/** Published snapshots in one answer. Most often the first one has a quorum. */
+const PUBLISHED_MAX = 8;
+/** So long before the deadline it is said that nobody vouched, which is more than that there was no answer. */
+const VOUCH_MARGIN_MS = 200;
+
+function readPublished(json: unknown): readonly unknown[] {
+  const list: unknown =
+    typeof json === 'object' && json !== null && 'snapshots' in json ? json.snapshots : undefined;
+  if (Array.isArray(list) && list.length <= PUBLISHED_MAX) return list;
+  throw new QedError('server-failed', 'the server answered with something else than a list of snapshots');
+}
+
+/** A cosignature says that the cosigner saw this state at its time, so an idle log can show that it is not frozen. */
+function checkAge({ maxAgeMs, now }: Session, { snapshot }: SignedSnapshot, quorumTime: number | null): void {
+  if (maxAgeMs === undefined) return;
+  const age = now() - Math.max(snapshot.time, (quorumTime ?? 0) * 1000);
+  if (age <= maxAgeMs) return;
+  throw new QedError(
+    'head-stale',
+    `the newest state of the log is ${age} ms old; ${maxAgeMs} ms are allowed`,
+  );
 }
 
 export function askIncremental(

@@ -42,7 +42,12 @@ export function parsePolicy(text: string): Policy {
   if (!isUnicode(text) || /[\x00-\x08\x0b-\x1f\x7f]/.test(text))
     throw malformed('it holds control characters');
   // A file that was cut off in its last line could ask for less than it did.
-  if (!text.endsWith('\n')) throw malformed('its last line has no newline: it may have been cut off');
+  if (!text.endsWith('\n')) {
+    throw malformed(
+      'its last line has no newline',
+      'It may have been cut off. If it is whole, end the line.',
+    );
+  }
   const draft = new Draft();
   for (const [at, line] of text.slice(0, -1).split('\n').entries()) {
     const [keyword, ...words] = line.split(/[ \t]+/).filter((word) => word !== '');
