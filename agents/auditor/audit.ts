@@ -169,7 +169,7 @@ export function startAudit(options: AuditOptions): Audit {
     if (equalBytes(other.snapshot.historyDigest, historyDigest)) return;
     raise({
       kind: 'tampering',
-      subject: `version ${version}`,
+      subject: 'history',
       code: 'consistency-mismatch',
       message: `${log.name} has signed two histories for version ${version}`,
       evidence: splitView(log, other.checkpoint, one.signed.checkpoint),

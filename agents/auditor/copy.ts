@@ -64,7 +64,7 @@ export function readHead(state: Store, log: Verifier, primitives: Primitives): S
     checkSignedSnapshot(signed, { log }, primitives);
     return signed;
   } catch (cause) {
-    throw new QedError('store-corrupt', 'the head in the state of the auditor is damaged', { cause });
+    throw new QedError('store-corrupt', 'the head in the state of this agent is damaged', { cause });
   }
 }
 

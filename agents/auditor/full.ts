@@ -47,7 +47,7 @@ interface Segment {
 }
 
 /** Entries fetched and verified at a time. */
-const SEGMENT = 32_768;
+const SEGMENT = 16_384;
 /** A receiver of alerts need not take more. */
 const SENT_EVENTS_MAX = 64;
 
@@ -84,7 +84,7 @@ export function openFull(options: FullOptions): Copy {
     raise(
       accusation(await evidenceAgainst(signed, root), {
         code: 'consistency-mismatch',
-        subject: `version ${version}`,
+        subject: 'history',
         message: `${log.name} has signed another history for version ${version} than the one that was replayed`,
       }),
     );
@@ -138,7 +138,8 @@ export function openFull(options: FullOptions): Copy {
     const fetched = next?.from === from ? next.segment : fetchSegment(from, target);
     next = undefined;
     const { end, entries } = await fetched;
-    if (!replica.leadsTo(entries, end.snapshot.historyDigest)) return refuse(end);
+    const appended = replica.append(entries);
+    if (!equalBytes(appended.history.root, end.snapshot.historyDigest)) return refuse(end);
     const endSize = end.snapshot.version + 1;
     if (endSize <= target.snapshot.version) {
       next = { from: endSize, segment: fetchSegment(endSize, target) };
@@ -148,7 +149,7 @@ export function openFull(options: FullOptions): Copy {
       await keepHead(state, end);
       reached = end;
     }
-    const wrong = await replica.adopt(entries, options.signal);
+    const wrong = await replica.adopt(entries, appended, options.signal);
     if (wrong !== undefined) return accuse(wrong, end);
     if (replica.size === endSize) head = end;
     return 'grown';

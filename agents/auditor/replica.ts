@@ -7,22 +7,36 @@
 //
 // On disk it keeps what a server keeps, so opening it again is quick. In memory it keeps the hyper tree, about 130 bytes an event, and the tiles of the
 // history tree, about 36; the entries themselves are let go.
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Balloon, BATCH_EVENTS_MAX, type Plan } from '../../src/balloon/balloon.ts';
+import { BATCH_EVENTS_MAX } from '../../src/balloon/balloon.ts';
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
-import { encodeHex, equalBytes, readU64 } from '../../src/crypto/encoding.ts';
+import { rebuildHyper } from '../../src/balloon/rebuild.ts';
+import { concat, encodeHex, encodeU64, equalBytes, readU64, U64_BYTES } from '../../src/crypto/encoding.ts';
 import { DIGEST_BYTES, type Hash } from '../../src/crypto/hash.ts';
-import { assert, QedError } from '../../src/errors.ts';
-import { appendEntries, type History } from '../../src/history/append.ts';
-import { decodeEntry, ENTRY_BYTES } from '../../src/history/entry.ts';
+import { assert, QedError, type ErrorCode } from '../../src/errors.ts';
+import { appendEntries, type Appended, type History } from '../../src/history/append.ts';
+import { decodeEntry, ENTRY_BYTES, type Entry } from '../../src/history/entry.ts';
 import { HISTORY_PREFIX } from '../../src/history/layout.ts';
+import { openHistory } from '../../src/history/open.ts';
 import { TILE_LEVELS } from '../../src/history/position.ts';
-import { consistencyProof, inclusionProof, rootAt, type HistoryView } from '../../src/history/view.ts';
+import {
+  consistencyProof,
+  entryAt,
+  inclusionProof,
+  rootAt,
+  type HistoryView,
+} from '../../src/history/view.ts';
 import { KEY_AT, LEAF_BYTES } from '../../src/hyper/arena.ts';
 import { type HyperTree } from '../../src/hyper/tree.ts';
-import { openTrees, type BalloonEvent } from '../../src/storage/durable-balloon.ts';
-import { type ImageWriter } from '../../src/storage/image.ts';
+import { type BalloonEvent } from '../../src/storage/durable-balloon.ts';
+import {
+  openImageWriter,
+  readImage,
+  setImageAside,
+  type ImageRead,
+  type ImageWriter,
+} from '../../src/storage/image.ts';
 import { openLevelStore } from '../../src/storage/level.ts';
 import { openMemoryStore } from '../../src/storage/memory.ts';
 import { type Store, type Write } from '../../src/storage/store.ts';
@@ -49,42 +63,42 @@ export interface WrongBatch {
   readonly inclusion: readonly Uint8Array[];
 }
 
-export interface Known {
-  readonly eventDigest: Uint8Array;
-  readonly version: number;
-}
-
 export interface Replica {
   /** Events that are verified. */
   readonly size: number;
   /** Different ones. */
   readonly distinct: number;
+  /** Since it was opened. */
   readonly batches: number;
   readonly rootAt: (size: number) => Uint8Array;
   /** That the tree of `endSize` grew out of the one of `startSize`. */
   readonly consistency: (startSize: number, endSize: number) => readonly Uint8Array[];
-  /** One of the different events, by number. */
-  readonly event: (number: number) => Known;
-  /** Whether these entries, put behind those that are here, lead to the root. */
-  readonly leadsTo: (entries: Uint8Array, root: Uint8Array) => boolean;
-  /** Takes entries that lead to the root of the snapshot, batch by batch. Stops in front of the first batch that is wrong. */
-  readonly adopt: (entries: Uint8Array, signal: AbortSignal) => Promise<WrongBatch | undefined>;
+  /** One of the different events, by number, and its first version. */
+  readonly event: (number: number) => { readonly eventDigest: Uint8Array; readonly version: number };
+  /** The history tree with these entries behind those that are here. */
+  readonly append: (segment: Uint8Array) => Appended;
+  /** Takes what `append` was found right for, batch by batch. Stops in front of the first batch that is wrong. */
+  readonly adopt: (
+    segment: Uint8Array,
+    appended: Appended,
+    signal: AbortSignal,
+  ) => Promise<WrongBatch | undefined>;
   /** For evidence about the batch that stopped it; afterwards the replica takes nothing more. */
   readonly giveTree: () => HyperTree;
   readonly close: () => Promise<void>;
 }
 
-/** Written at once. */
-const WRITE_BYTES = 4 * 1024 * 1024;
 /** Others get their turn this often. */
 const TURN_MS = 20;
+/** u64 size ‖ root. */
+const STATE = Uint8Array.of(0x72);
 
 export async function openReplica({ path, hash, onEvent }: ReplicaOptions): Promise<Replica> {
   const store = await openStore(path);
   try {
-    const imagePath = path === undefined ? {} : { imagePath: join(path, 'hyper.image') };
-    const { balloon, hyper, image } = openTrees({ store, hash, onEvent, ...imagePath });
-    return replicaOf({ store, hash, balloon, hyper, image });
+    const view = openView(hash, store);
+    const imagePath = path === undefined ? undefined : join(path, 'hyper.image');
+    return replicaOf({ store, view, ...openHyper(view, imagePath, onEvent) });
   } catch (error) {
     await store.close();
     throw error;
@@ -106,112 +120,147 @@ function withoutEntries(store: Store): Store {
   return { ...store, write: (writes, options) => store.write(writes.filter(isTile), options) };
 }
 
-interface Parts {
-  readonly store: Store;
-  readonly hash: Hash;
-  readonly balloon: Balloon;
+function openView(hash: Hash, store: Store): HistoryView {
+  const state = store.get(STATE) ?? encodeU64(0);
+  const size = readU64(state);
+  if (size === undefined) throw damaged('its size cannot be read');
+  const history = openHistory(hash, store, size);
+  if (size > 0 && !equalBytes(state.subarray(U64_BYTES), history.root))
+    throw damaged('its tiles do not lead to its root');
+  return { hash, history, reader: store, upper: new Map() };
+}
+
+interface OpenedHyper {
   readonly hyper: HyperTree;
   readonly image: ImageWriter | undefined;
 }
 
-/** Entries of one batch, by their places in a segment: the first, and the one behind the last. */
-type Run = readonly [first: number, end: number];
+/** The hyper tree from its image, as far as that goes; from the entries alone where there is none, or a damaged one. */
+function openHyper(
+  view: HistoryView,
+  path: string | undefined,
+  onEvent: ReplicaOptions['onEvent'],
+): OpenedHyper {
+  const { hash, history } = view;
+  let found: ImageRead = { leaves: 0, end: 0, damage: undefined };
+  const rebuild = (segments: Iterable<Uint8Array>): HyperTree =>
+    rebuildHyper(view, segments, (versions) => onEvent({ kind: 'rebuilding', versions, of: history.size }));
+  const withImage = (hyper: HyperTree, imagePath: string): OpenedHyper => {
+    const onError = (error: unknown): void => onEvent({ kind: 'image-failed', error });
+    return { hyper, image: openImageWriter(imagePath, hash, found, onError) };
+  };
+  function* segmentsOf(imagePath: string): Generator<Uint8Array> {
+    found = yield* readImage(imagePath, hash, history.size);
+    if (found.damage !== undefined) throw damaged(found.damage);
+  }
 
-type Planned =
-  { readonly plan: Plan } | { readonly why: QedError; readonly replayed: Uint8Array | undefined };
+  if (path === undefined) return { hyper: rebuild([]), image: undefined };
+  try {
+    return withImage(rebuild(segmentsOf(path)), path);
+  } catch (error) {
+    if (!existsSync(path)) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    onEvent({ kind: 'image-damaged', why, aside: setImageAside(path) });
+    found = { leaves: 0, end: 0, damage: undefined };
+    return withImage(rebuild([]), path);
+  }
+}
 
-function replicaOf({ store, hash, balloon, hyper, image }: Parts): Replica {
+function damaged(why: string): QedError {
+  return new QedError('store-corrupt', `the replica of the auditor is damaged: ${why}`, {
+    hint: 'Remove the directory "replica" in --state: the log is replayed from its beginning.',
+  });
+}
+
+interface Parts extends OpenedHyper {
+  readonly store: Store;
+  readonly view: HistoryView;
+}
+
+function replicaOf({ store, view: opened, hyper, image }: Parts): Replica {
+  const { hash } = opened;
+  let view = opened;
+  let last = opened.history.size === 0 ? undefined : lastEntry(opened);
   let batches = 0;
   let isGiven = false;
 
-  /** What a batch leads to, if that is what its entries say. */
-  function planBatch(entries: Uint8Array): Planned {
-    const index = balloon.size + entries.length / ENTRY_BYTES;
-    const time = decodeEntry(entries.subarray(0, ENTRY_BYTES))?.time;
-    if (time === undefined) {
-      return { why: new QedError('proof-malformed', 'it has a time of 2^53 and more'), replayed: undefined };
-    }
-    try {
-      const plan = balloon.plan({ index, time, eventDigests: digestsOf(entries) });
-      const replayed = plan.snapshot.hyperDigest;
-      if (equalBytes(replayed, hyperDigestOf(entries))) return { plan };
-      balloon.discard();
-      const why = new QedError(
+  /** Puts a batch into the hyper tree, if that leads to what its entries say. */
+  function takeBatch(entries: Uint8Array, version: number): Wrong | undefined {
+    const entry = decodeEntry(entries.subarray(entries.length - ENTRY_BYTES));
+    if (entry === undefined) return wrong('proof-malformed', 'it carries a time of 2^53 and more');
+    if (last !== undefined && entry.time < last.time)
+      return wrong('time-backwards', `it carries a time before that of the batch in front of it`);
+    const replayed = hyper.stage(digestsOf(entries), version);
+    if (!equalBytes(replayed, entry.hyperDigest)) {
+      hyper.discard();
+      return wrong(
         'hyper-mismatch',
-        `its entries lead to the hyper digest ${encodeHex(replayed)}`,
+        `its entries lead to the hyper digest ${encodeHex(replayed)}, not to the one that they carry`,
+        replayed,
       );
-      return { why, replayed };
-    } catch (error) {
-      // The batch breaks a rule that every node of the log keeps: time that runs backwards, say.
-      if (error instanceof QedError && error.kind === 'caller') return { why: error, replayed: undefined };
-      throw error;
     }
+    hyper.commit();
+    last = { ...entry, eventDigest: entry.eventDigest.slice(), hyperDigest: replayed };
+    batches += 1;
+    return undefined;
   }
 
-  function lastSnapshot(): WrongBatch['before'] {
-    const { snapshot, view } = balloon;
-    return snapshot === undefined
-      ? null
-      : { snapshot, audit: inclusionProof(view, snapshot.version, snapshot.version + 1) };
-  }
-
-  /** Entry `version` in the tree behind a whole segment, whose batches are not all adopted. */
-  function inclusionBehind({ history, reader }: HistoryView, segment: Uint8Array, version: number) {
-    const behind = appendEntries(hash, history, segment);
-    const fresh = new Map<string, Uint8Array>();
-    for (const write of behind.writes) if (write.type === 'put') fresh.set(nameOf(write.key), write.value);
-    const get = (key: Uint8Array): Uint8Array | undefined => fresh.get(nameOf(key)) ?? reader.get(key);
-    return inclusionProof({ hash, history: behind.history, reader: { get } }, version, behind.history.size);
-  }
-
-  async function adopt(segment: Uint8Array, signal: AbortSignal): Promise<WrongBatch | undefined> {
+  async function adopt(
+    segment: Uint8Array,
+    appended: Appended,
+    signal: AbortSignal,
+  ): Promise<WrongBatch | undefined> {
     assert(!isGiven, 'a replica that gave its tree away was told to grow');
-    const before = balloon.view;
-    let writes: Write[] = [];
-    let unwritten = 0;
+    const { size } = view.history;
     let turnAt = performance.now() + TURN_MS;
-
-    async function flush(): Promise<void> {
-      if (writes.length > 0) await store.write(writes, { durable: false });
-      image?.follow(hyper);
-      writes = [];
-      unwritten = 0;
-    }
-
     for (const [first, end] of runsOf(segment)) {
+      if (signal.aborted) return keep(segment.subarray(0, first * ENTRY_BYTES)).then(() => undefined);
       const entries = segment.subarray(first * ENTRY_BYTES, end * ENTRY_BYTES);
-      const planned = planBatch(entries);
-      if ('why' in planned) {
-        await flush();
-        const { history } = balloon.view;
-        const versionLast = history.size + end - first - 1;
-        const inclusion = inclusionBehind(before, segment, versionLast);
-        return {
-          ...planned,
-          versionLast,
-          entries: entries.slice(),
-          history,
-          before: lastSnapshot(),
-          inclusion,
-        };
+      const found = takeBatch(entries, size + first);
+      if (found !== undefined) {
+        await keep(segment.subarray(0, first * ENTRY_BYTES));
+        return describe(found, entries.slice(), appended);
       }
-      balloon.commit(planned.plan);
-      batches += 1;
-      writes.push(...planned.plan.writes);
-      unwritten += entries.length;
-      if (unwritten >= WRITE_BYTES) await flush();
       if (performance.now() < turnAt) continue;
       await new Promise((resolve) => setImmediate(resolve));
       turnAt = performance.now() + TURN_MS;
-      if (signal.aborted) break;
     }
-    await flush();
+    await keep(segment, appended);
     return undefined;
+  }
+
+  /** Entries whose batches are in the hyper tree. */
+  async function keep(entries: Uint8Array, appended?: Appended): Promise<void> {
+    if (entries.length === 0) return;
+    const { history, writes } = appended ?? appendEntries(hash, view.history, entries);
+    const state = concat(encodeU64(history.size), history.root);
+    await store.write([...writes, { type: 'put', key: STATE, value: state }], { durable: false });
+    view = { ...view, history };
+    image?.follow(hyper);
+  }
+
+  function describe(found: Wrong, entries: Uint8Array, appended: Appended): WrongBatch {
+    const { history } = view;
+    const versionLast = history.size + entries.length / ENTRY_BYTES - 1;
+    const fresh = new Map<string, Uint8Array>();
+    for (const write of appended.writes)
+      if (write.type === 'put') fresh.set(encodeHex(write.key), write.value);
+    const reader = { get: (key: Uint8Array) => fresh.get(encodeHex(key)) ?? store.get(key) };
+    const behind = { hash, history: appended.history, reader };
+    const inclusion = inclusionProof(behind, versionLast, appended.history.size);
+    return { ...found, versionLast, entries, history, before: lastSnapshot(), inclusion };
+  }
+
+  function lastSnapshot(): WrongBatch['before'] {
+    const { size, root } = view.history;
+    if (last === undefined) return null;
+    const snapshot = { version: size - 1, historyDigest: root, ...last };
+    return { snapshot, audit: inclusionProof(view, size - 1, size) };
   }
 
   return {
     get size() {
-      return balloon.size;
+      return view.history.size;
     },
     get distinct() {
       return hyper.size;
@@ -219,14 +268,13 @@ function replicaOf({ store, hash, balloon, hyper, image }: Parts): Replica {
     get batches() {
       return batches;
     },
-    rootAt: (size) => rootAt(balloon.view, size),
-    consistency: (startSize, endSize) => consistencyProof(balloon.view, startSize, endSize),
+    rootAt: (size) => rootAt(view, size),
+    consistency: (startSize, endSize) => consistencyProof(view, startSize, endSize),
     event(number) {
       const record = hyper.leafRecords(number, number + 1);
       return { version: readU64(record) ?? 0, eventDigest: record.slice(KEY_AT, LEAF_BYTES) };
     },
-    leadsTo: (entries, root) =>
-      equalBytes(appendEntries(hash, balloon.view.history, entries).history.root, root),
+    append: (segment) => appendEntries(hash, view.history, segment),
     adopt,
     giveTree() {
       isGiven = true;
@@ -239,6 +287,24 @@ function replicaOf({ store, hash, balloon, hyper, image }: Parts): Replica {
   };
 }
 
+interface Wrong {
+  readonly why: QedError;
+  readonly replayed: Uint8Array | undefined;
+}
+
+function wrong(code: ErrorCode, message: string, replayed?: Uint8Array): Wrong {
+  return { why: new QedError(code, message), replayed };
+}
+
+function lastEntry(view: HistoryView): Entry {
+  const entry = decodeEntry(entryAt(view, view.history.size - 1));
+  if (entry === undefined) throw damaged('its last entry cannot be read');
+  return entry;
+}
+
+/** Entries of one batch, by their places in a segment: the first, and the one behind the last. */
+type Run = readonly [first: number, end: number];
+
 /** Where the batches of a segment begin and end. No batch is longer than the rules allow. */
 function* runsOf(segment: Uint8Array): Generator<Run> {
   const bytes = Buffer.from(segment.buffer, segment.byteOffset, segment.length);
@@ -246,24 +312,16 @@ function* runsOf(segment: Uint8Array): Generator<Run> {
   for (let first = 0; first < count;) {
     let end = first + 1;
     const endMax = Math.min(count, first + BATCH_EVENTS_MAX);
-    while (end < endMax && isOneBatch(bytes, first, end)) end += 1;
+    while (end < endMax && isOneBatch(bytes, first * ENTRY_BYTES, end * ENTRY_BYTES)) end += 1;
     yield [first, end];
     first = end;
   }
 }
 
-/** Hyper digest and time: all of an entry but its event digest. */
+/** Whether two entries share hyper digest and time: all but their event digest. */
 function isOneBatch(bytes: Buffer, one: number, other: number): boolean {
-  const [oneAt, otherAt] = [one * ENTRY_BYTES, other * ENTRY_BYTES];
-  return (
-    bytes.compare(
-      bytes,
-      oneAt + DIGEST_BYTES,
-      oneAt + ENTRY_BYTES,
-      otherAt + DIGEST_BYTES,
-      otherAt + ENTRY_BYTES,
-    ) === 0
-  );
+  const [from, to] = [DIGEST_BYTES, ENTRY_BYTES];
+  return bytes.compare(bytes, one + from, one + to, other + from, other + to) === 0;
 }
 
 function digestsOf(entries: Uint8Array): Uint8Array {
@@ -271,12 +329,4 @@ function digestsOf(entries: Uint8Array): Uint8Array {
   for (let at = 0, to = 0; at < entries.length; at += ENTRY_BYTES, to += DIGEST_BYTES)
     digests.set(entries.subarray(at, at + DIGEST_BYTES), to);
   return digests;
-}
-
-function hyperDigestOf(entries: Uint8Array): Uint8Array {
-  return entries.subarray(DIGEST_BYTES, 2 * DIGEST_BYTES);
-}
-
-function nameOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
 }
