@@ -76,7 +76,7 @@ export function contradictionOf(log: KnownLog, known: SignedSnapshot, other: Sig
   const { version } = known.snapshot;
   return {
     kind: 'tampering',
-    subject: `version ${version}`,
+    subject: 'history',
     code: 'consistency-mismatch',
     message: `the log ${log.verifier.name} has signed two different histories for version ${version}`,
     evidence: splitView(log.verifier, known.checkpoint, other.checkpoint),

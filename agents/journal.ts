@@ -49,6 +49,7 @@ export async function openJournal(store: Store, itemsMax: number): Promise<Journ
   let complete = (readU64(store.get(COMPLETE) ?? encodeU64(0)) ?? 0) - 1;
   /** Whatever lies before it was dropped, or never there: nobody can tell any more whether a snapshot from there is known. */
   let floor = 0;
+  let last: Promise<unknown> = Promise.resolve();
   const queue = await openQueue({
     store,
     prefix: ITEMS,
@@ -66,6 +67,31 @@ export async function openJournal(store: Store, itemsMax: number): Promise<Journ
     return value && parseLine(textOf(value));
   }
 
+  /** One after the other: each is compared with what the one before has stored. */
+  async function addNow(list: readonly SignedSnapshot[], completeNow = complete): Promise<JournalAdded> {
+    const fresh = new Map<number, SignedSnapshot>();
+    const conflicts: Conflict[] = [];
+    for (const signedSnapshot of list) {
+      const { version, historyDigest } = signedSnapshot.snapshot;
+      if (version < floor) continue;
+      const before = fresh.get(version) ?? known(version);
+      if (before === undefined) fresh.set(version, signedSnapshot);
+      else if (!equalBytes(before.snapshot.historyDigest, historyDigest)) {
+        conflicts.push({ known: before, other: signedSnapshot });
+      }
+    }
+    const added = [...fresh.values()];
+    const also = added.map((one): Write => {
+      return { type: 'put', key: versionKey(one.snapshot.version), value: encodeUtf8(formatLine(one)) };
+    });
+    if (completeNow > complete) also.push({ type: 'put', key: COMPLETE, value: encodeU64(completeNow + 1) });
+    const items = added.map(({ snapshot }) => encodeU64(snapshot.version));
+    if (also.length > 0) await queue.append(items, also);
+    complete = Math.max(complete, completeNow);
+    for (const version of fresh.keys()) versionLast = Math.max(versionLast, version);
+    return { added, conflicts };
+  }
+
   return {
     queue,
     entryOf({ value }) {
@@ -80,29 +106,10 @@ export async function openJournal(store: Store, itemsMax: number): Promise<Journ
     get complete() {
       return complete;
     },
-    async add(list, completeNow = complete) {
-      const fresh = new Map<number, SignedSnapshot>();
-      const conflicts: Conflict[] = [];
-      for (const signedSnapshot of list) {
-        const { version, historyDigest } = signedSnapshot.snapshot;
-        if (version < floor) continue;
-        const before = fresh.get(version) ?? known(version);
-        if (before === undefined) fresh.set(version, signedSnapshot);
-        else if (!equalBytes(before.snapshot.historyDigest, historyDigest)) {
-          conflicts.push({ known: before, other: signedSnapshot });
-        }
-      }
-      const added = [...fresh.values()];
-      const also = added.map((one): Write => {
-        return { type: 'put', key: versionKey(one.snapshot.version), value: encodeUtf8(formatLine(one)) };
-      });
-      if (completeNow > complete)
-        also.push({ type: 'put', key: COMPLETE, value: encodeU64(completeNow + 1) });
-      const items = added.map(({ snapshot }) => encodeU64(snapshot.version));
-      if (also.length > 0) await queue.append(items, also);
-      complete = Math.max(complete, completeNow);
-      for (const version of fresh.keys()) versionLast = Math.max(versionLast, version);
-      return { added, conflicts };
+    add(list, completeNow) {
+      const added = last.then(() => addNow(list, completeNow));
+      last = added.catch(() => undefined);
+      return added;
     },
     async *from(version) {
       const range = { from: versionKey(version), to: Uint8Array.of(VERSIONS + 1) };

@@ -2,6 +2,7 @@
 import { type Argv } from 'yargs';
 import { alertsOption } from './agent/flags.ts';
 import { addAuditor } from './agent/auditor.ts';
+import { addMonitor } from './agent/monitor.ts';
 import { addPublisher } from './agent/publisher.ts';
 import { addStatus } from './agent/status.ts';
 
@@ -11,6 +12,7 @@ export function addAgent(main: Argv): Argv {
     'Run an agent that checks the log, or ask one how it is',
     (agent) => {
       agent.options(alertsOption);
+      addMonitor(agent);
       addPublisher(agent);
       addAuditor(agent);
       addStatus(agent);

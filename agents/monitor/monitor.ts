@@ -1,0 +1,209 @@
+// The monitor: watches the log from outside. It keeps the last head that it has verified and demands of every other state that it meets (over gossip, on the list
+// of the log, at every node, in every store) that it belongs to the same history; and it watches that the log answers, goes on, and is heard.
+//
+// It promises: what it calls tampering it can prove, with an evidence file that anybody checks with the vkey alone. What answers wrongly and proves nothing is
+// inconsistent; what does not answer is an outage; what shows an old state, or nothing new, is stale; what is late lags.
+import { splitView } from '../../src/balloon/evidence.ts';
+import { type SignedSnapshot } from '../../src/balloon/proof.ts';
+import { equalBytes } from '../../src/crypto/encoding.ts';
+import { parseLine } from '../../src/gossip/snapshots.ts';
+import { type Agent } from '../agent.ts';
+import { pause, startDelivery, type Delivery } from '../delivery.ts';
+import { followLog, registerFollowFigures, type FollowFigures } from '../follow.ts';
+import { openJournal, type Journal } from '../journal.ts';
+import { type KnownLog } from '../known-log.ts';
+import { type SignedCheckpoint } from '../witness/witness.ts';
+import { accusationOf } from './accuse.ts';
+import { watchConditions } from './conditions.ts';
+import { openHistory } from './history.ts';
+import { keepMarks } from './marks.ts';
+import { watchNodes } from './nodes.ts';
+import { keepPulse } from './pulse.ts';
+import { openSettling, type Settling } from './settling.ts';
+import { registerFigures, statusOf, type Parts } from './status.ts';
+import { watchStores } from './stores.ts';
+
+export interface MonitorOptions {
+  /** Nodes of the log that were named. */
+  readonly endpoints: readonly string[];
+  /** Snapshot stores. */
+  readonly stores: readonly string[];
+  readonly apiKey?: string | undefined;
+  /** API key of the stores. */
+  readonly storeKey?: string | undefined;
+  /** Snapshots that are remembered. */
+  readonly keep: number;
+  readonly timing?: Partial<MonitorTiming>;
+  readonly now: () => number;
+  readonly jitter: () => number;
+}
+
+export interface MonitorTiming {
+  /** From one look at everything to the next. */
+  readonly everyMs: number;
+  /** The log repeats its newest head every ten seconds; silence for so long means that it stands still. */
+  readonly maxAgeMs: number;
+  /** What was known so long ago must be everywhere by now: at every node, in every store, in gossip. */
+  readonly maxLagMs: number;
+  /** What gives no usable answer for so long is out. */
+  readonly maxOutageMs: number;
+}
+
+export const monitorTiming: MonitorTiming = {
+  everyMs: 2_000,
+  maxAgeMs: 60_000,
+  maxLagMs: 10_000,
+  maxOutageMs: 15_000,
+};
+
+export interface Monitor {
+  readonly head: () => SignedSnapshot | undefined;
+  /** Somebody has brought a checkpoint that the log has signed. */
+  readonly meet: (checkpoint: SignedCheckpoint) => void;
+  /** The log has signed both, for one size. */
+  readonly accuse: (known: SignedCheckpoint, other: SignedCheckpoint) => void;
+  readonly status: () => Readonly<Record<string, unknown>>;
+  readonly close: () => Promise<void>;
+}
+
+const BATCH = 64;
+
+/** Resolves when the journal is there. Watching begins when the log is known. */
+export async function startMonitor(agent: Agent, options: MonitorOptions): Promise<Monitor> {
+  const { logger, knowledge, registry } = agent;
+  const journal = await openJournal(agent.state, options.keep);
+  const follow = registerFollowFigures(registry);
+  const stop = new AbortController();
+  let parts: Parts | undefined;
+  let loop: Promise<void> | undefined;
+  registerFigures(registry, () => parts);
+
+  function begin(log: KnownLog): void {
+    if (stop.signal.aborted) return;
+    parts = openParts(agent, options, log, journal, follow);
+    const { head } = parts.history;
+    const from = head ? `version ${head.snapshot.version}` : 'the first state that it shows';
+    logger.info(`watching ${log.verifier.name} from ${from} on`);
+    loop = run(parts, agent, options.timing?.everyMs ?? monitorTiming.everyMs, stop.signal);
+  }
+
+  knowledge.known
+    .then(begin)
+    .catch((error: unknown) => logger.error({ err: error }, 'the monitor cannot begin'));
+
+  function accuse(known: SignedCheckpoint, other: SignedCheckpoint): void {
+    const { log } = knowledge;
+    if (log) agent.alert(accusationOf(log, splitView(log.verifier, known.note, other.note), []));
+  }
+
+  return {
+    head: () => parts?.history.head,
+    meet(checkpoint) {
+      const known = checkpoint.size > 0 ? parts?.history.known(checkpoint.size - 1) : undefined;
+      if (known === undefined || equalBytes(known.snapshot.historyDigest, checkpoint.root)) return;
+      accuse({ ...checkpoint, note: known.checkpoint }, checkpoint);
+    },
+    accuse,
+    status: () => (parts ? statusOf(parts) : {}),
+    async close() {
+      stop.abort();
+      await parts?.intake.close();
+      await parts?.delivery.close();
+      await parts?.stores.close();
+      await loop;
+    },
+  };
+}
+
+function openParts(
+  agent: Agent,
+  options: MonitorOptions,
+  log: KnownLog,
+  journal: Journal,
+  figures: FollowFigures,
+): Parts {
+  const { now, jitter } = options;
+  const { primitives, transport, logger, state, source } = agent;
+  const timing = { ...monitorTiming, ...options.timing };
+  const raise = agent.alert;
+  const clear = agent.clearAlert;
+  const onOver = (kind: string, subject: string): void => logger.info(`over: ${kind}, ${subject}`);
+  const conditions = watchConditions({ raise, clear, onOver, now });
+  const marks = keepMarks(now);
+  const shared = { ...timing, log, primitives, transport, conditions, marks, journal, raise, now, jitter };
+  const nodes = watchNodes({
+    ...shared,
+    source,
+    named: options.endpoints,
+    apiKey: options.apiKey,
+    onSigned: (signed) => settling.glance(signed),
+  });
+  const history = openHistory({ log: log.verifier, primitives, state, provers: nodes.list });
+  if (history.head) marks.note(history.head.snapshot.version + 1);
+  const settling = openSettling({ ...shared, history });
+  const stores = watchStores({
+    ...shared,
+    clear,
+    urls: options.stores,
+    apiKey: options.storeKey,
+    onFailure: (error) => logger.error({ err: error }, 'what a store shows could not be kept'),
+  });
+  const pulse = keepPulse({ ...shared, name: log.verifier.name });
+  const intake = followLog({
+    agent,
+    journal,
+    log,
+    figures,
+    onTaken: (added) => added.forEach(stores.expect),
+    onHeard: pulse.hear,
+  });
+  const delivery = deliver(agent, options, journal, settling);
+  return { history, settling, nodes, stores, pulse, marks, conditions, journal, intake, delivery };
+}
+
+/** From the journal to the judgement, each state at least once. */
+function deliver(
+  agent: Agent,
+  { now, jitter }: MonitorOptions,
+  journal: Journal,
+  settling: Settling,
+): Delivery {
+  return startDelivery({
+    name: 'verification',
+    queue: journal.queue,
+    store: agent.state,
+    batchMax: BATCH,
+    async send(items) {
+      for (const item of items) await settling.settle(parseLine(journal.entryOf(item).line));
+    },
+    onFailure: (error) => agent.logger.debug({ err: error }, 'not verified yet; trying again'),
+    onRecovery: () => undefined,
+    onHole: (count) =>
+      agent.alert({
+        kind: 'lag',
+        subject: 'verification',
+        message: `${count} snapshots were forgotten before they were verified: the log did not answer for too long, or --keep is too small`,
+      }),
+    now,
+    jitter,
+  });
+}
+
+async function run(
+  { settling, nodes, stores, pulse }: Parts,
+  { logger }: Agent,
+  everyMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  async function look(): Promise<void> {
+    await nodes.look();
+    await settling.retry();
+    pulse.watch(nodes.list().some(({ gossips }) => gossips));
+    await stores.lookForConflicts();
+  }
+  await settling.takeUp();
+  while (!signal.aborted) {
+    await look().catch((error: unknown) => logger.error({ err: error }, 'a look at the log failed'));
+    await pause(everyMs, signal);
+  }
+}
