@@ -167,7 +167,7 @@ async function untilAnswers(cluster: Cluster, node: ClusterNode): Promise<void> 
       rmSync(pidPath(cluster, node), { force: true });
       throw new QedError(
         'unreachable',
-        `${node.nodeId} ended at once: ${lastLines(logPath(cluster, node))}`,
+        `${node.nodeId} ended at once: ${lastWords(logPath(cluster, node))}`,
         {
           hint: `All it said is in ${logPath(cluster, node)}.`,
         },
@@ -191,9 +191,11 @@ async function answers(node: ClusterNode): Promise<boolean> {
   }
 }
 
-function lastLines(path: string): string {
-  const lines = readFileSync(path, 'utf8').trimEnd().split('\n');
-  return lines.slice(-TAIL_LINES).join('\n     ');
+/** Why the node ended, if it said so; else the last that it said. */
+function lastWords(path: string): string {
+  const lines = readFileSync(path, 'utf8').trimEnd().split('\n').slice(-TAIL_LINES);
+  const why = lines.findLastIndex((line) => line.startsWith('qed: '));
+  return lines.slice(Math.max(why, 0)).join('\n     ').replace(/^qed: /, '');
 }
 
 /** Returns false when the node does not run. */
