@@ -145,10 +145,10 @@ describe('catching up', () => {
 
   it('takes nothing from a lying peer, and goes on with an honest one', async () => {
     const random = seededRandom(7);
-    const records = randomRecords(random, 40, 300);
+    const records = randomRecords(random, 60, 600);
     const [whole, other] = [await open(), await open()];
     await apply(whole, records);
-    await apply(other, randomRecords(seededRandom(8), 40, 300));
+    await apply(other, randomRecords(seededRandom(8), 60, 600));
     const flip = (at: number) => (bytes: Uint8Array) =>
       bytes.map((byte, place) => (place === at % bytes.length ? byte ^ 1 : byte));
     const only =
