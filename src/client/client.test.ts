@@ -1,5 +1,6 @@
 // The client against a log that answers in memory, and against one that loses answers, stalls, talks nonsense or lies. The clock is ours: it moves
 // only when the client sleeps.
+import { fakeClock } from '../../testutils/fake-clock.ts';
 import { NATIVE } from '../../testutils/signed-log.ts';
 import { digestOf, jsonAnswer, logTransport, type LogTransport } from '../../testutils/log-transport.ts';
 import { type SignedSnapshotJson } from '../balloon/proof.ts';
@@ -11,40 +12,6 @@ import { type Transport, type TransportAnswer } from './transport.ts';
 
 const A = 'http://a.example:8800';
 const B = 'http://b.example:8800';
-
-/** A clock that stands still until somebody sleeps on it. Sleepers wake in the order of their times. */
-function fakeClock(start = 1_700_000_100_000) {
-  let time = start;
-  const sleepers: { at: number; wake: () => void }[] = [];
-  let isTicking = false;
-  function tick(): void {
-    if (isTicking) return;
-    isTicking = true;
-    // Whoever can still run without time passing runs first.
-    setImmediate(() => {
-      isTicking = false;
-      const next = sleepers.sort((a, b) => a.at - b.at).shift();
-      if (next === undefined) return;
-      time = Math.max(time, next.at);
-      next.wake();
-      if (sleepers.length > 0) tick();
-    });
-  }
-  return {
-    now: () => time,
-    sleep: (milliseconds: number, signal?: AbortSignal) =>
-      new Promise<void>((resolve) => {
-        const sleeper = { at: time + milliseconds, wake: resolve };
-        sleepers.push(sleeper);
-        signal?.addEventListener('abort', () => {
-          const at = sleepers.indexOf(sleeper);
-          if (at >= 0) sleepers.splice(at, 1);
-          resolve();
-        });
-        tick();
-      }),
-  };
-}
 
 type Step = (
   ask: () => Promise<TransportAnswer>,
