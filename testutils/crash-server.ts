@@ -15,7 +15,7 @@ import { nativeHash } from '../src/crypto/hash-node.ts';
 import { parseVkey } from '../src/crypto/vkey.ts';
 import { createClient } from '../src/client/client.ts';
 import { nodeTransport } from '../src/client/transport-node.ts';
-import { formatTilePath } from '../src/history/served.ts';
+import { placesOfDigests } from './places.ts';
 import { seededRandom } from './random.ts';
 import { freePort } from './temp.ts';
 
@@ -143,25 +143,6 @@ async function judge(
     }
   }
   return problems;
-}
-
-/** At which versions each digest is in the log, from the entry bundles that anybody can fetch. */
-async function placesOfDigests(endpoint: string, size: number): Promise<Map<string, number[]>> {
-  const places = new Map<string, number[]>();
-  for (let first = 0; first < size; first += 256) {
-    const width = Math.min(256, size - first);
-    const answer = await fetch(
-      `${endpoint}/${formatTilePath({ level: 'entries', index: first / 256, width })}`,
-    );
-    const bundle = Buffer.from(await answer.arrayBuffer());
-    if (bundle.length !== width * 74)
-      throw new Error(`the bundle of version ${first} has ${bundle.length} bytes`);
-    for (let i = 0; i < width; i++) {
-      const digest = bundle.toString('hex', i * 74 + 2, i * 74 + 34);
-      places.set(digest, [...(places.get(digest) ?? []), first + i]);
-    }
-  }
-  return places;
 }
 
 function start(directory: string, endpoint: string): Promise<ChildProcess> {
