@@ -11,7 +11,6 @@ const list = { type: 'string', array: true, nargs: 1 } as const;
 export const alertsOption = {
   alertsUrls: {
     ...list,
-    alias: 'alerts-urls',
     describe: 'Where alerts go, with commas between them: stores, or webhooks (a URL with a path)',
   },
 } as const;
