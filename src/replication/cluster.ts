@@ -46,7 +46,8 @@ import {
   type ReplicatedLog,
 } from './replicated-log.ts';
 import { type Position } from './segment.ts';
-import { openTransport, type Fault, type Peer, type Transport, type TransportOptions } from './transport.ts';
+import { type Fault } from './faults.ts';
+import { openTransport, type Peer, type Transport, type TransportOptions } from './transport.ts';
 import { openWal, type Wal, type WalOptions } from './wal.ts';
 
 export type ClusterEvent =
@@ -411,6 +412,7 @@ class ClusterNode implements ClusterLog {
       ownId,
       address: listen,
       now,
+      random: () => randomInt(2 ** 32) / 2 ** 32,
       tickMs: this.#tickMs,
       callersOf: (key) => this.#callersOf(key),
       onMessage: (from, bytes) => this.#receive(from, bytes),

@@ -20,6 +20,7 @@ import {
   RECORD_FRAME,
   type Frame,
 } from './frames.ts';
+import { openLine, type Faults } from './faults.ts';
 import { formatCommitted, formatRefused, parseForward } from './forwards.ts';
 import { keyOfPeer, parseAddress, tlsOptions, type Credentials } from './identity-tls.ts';
 
@@ -41,7 +42,8 @@ export interface PeerServerOptions {
   readonly onOrder: (from: number, order: unknown, signal: AbortSignal) => Promise<unknown>;
   /** Undefined where there is nothing at the path. */
   readonly onFetch: (path: string, signal: AbortSignal) => Promise<Uint8Array | undefined>;
-  readonly fault: (from: number) => { readonly isCut: boolean; readonly delayMs: number };
+  readonly faults: Pick<Faults, 'to' | 'from'>;
+  readonly now: () => number;
   readonly onRefused: (why: string, remote: string) => void;
 }
 
@@ -60,7 +62,7 @@ const HANDSHAKE_MS = 5_000;
 const SILENCE_MS = 30_000;
 
 export async function openPeerServer(options: PeerServerOptions): Promise<PeerServer> {
-  const { callersOf, onRefused, handshakeMs = HANDSHAKE_MS } = options;
+  const { callersOf, onRefused, handshakeMs = HANDSHAKE_MS, faults, now } = options;
   const sockets = new Set<TLSSocket>();
   const keys = new WeakMap<TLSSocket, Uint8Array>();
   /** Those that wait for the answer to an order, which may be that they are no members any more. */
@@ -117,14 +119,25 @@ export async function openPeerServer(options: PeerServerOptions): Promise<PeerSe
     const { method, url = '' } = request;
     try {
       if (!caller || caller.isRemoved) refuse(request, response, caller ? 410 : 403);
-      else if (options.fault(caller.id).isCut) request.socket.destroy();
+      else if (faults.from(caller.id).isCut) request.socket.destroy();
       else if (method === 'POST' && url === '/stream') readStream(caller.id, request, response);
-      else if (method === 'POST' && url === '/order') await answerOrder(caller.id, request, response);
-      else if (method === 'GET' && url.startsWith('/fetch/')) await answerFetch(url.slice(7), response);
-      else refuse(request, response, 404);
+      else await answerQuestion(caller.id, method, url, request, response);
     } catch (error) {
       sendError(response, error);
     }
+  }
+
+  async function answerQuestion(
+    from: number,
+    method: string | undefined,
+    url: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    await wait(faults.from(from).delayMs + faults.to(from).delayMs);
+    if (method === 'POST' && url === '/order') await answerOrder(from, request, response);
+    else if (method === 'GET' && url.startsWith('/fetch/')) await answerFetch(url.slice(7), response);
+    else refuse(request, response, 404);
   }
 
   function refuse(request: IncomingMessage, response: ServerResponse, status: number): void {
@@ -141,40 +154,53 @@ export async function openPeerServer(options: PeerServerOptions): Promise<PeerSe
     request.socket.setTimeout(options.silenceMs ?? SILENCE_MS, () => request.socket.destroy());
     response.writeHead(200, { 'content-type': 'application/octet-stream' }).flushHeaders();
     const read = createFrameReader();
-    request.on('data', (chunk: Buffer) => {
-      const frames = read(chunk);
-      if (frames?.every((frame) => takeFrame(from, frame, response))) return;
+    const lineFrom = openLine(now);
+    const lineTo = openLine(now);
+    const isOver = (): boolean => request.socket.destroyed;
+    const reply = (answer: Frame): void =>
+      lineTo.pass(faults.to(from), () => {
+        if (!isOver()) writeAnswer(answer, response);
+      });
+    const take = (frame: Frame): void => {
+      if (isOver() || takeFrame(from, frame, reply)) return;
+      refuseFrames();
+    };
+    const refuseFrames = (): void => {
       onRefused('it sent what is no message of a node', remoteOf(request.socket));
       request.socket.destroy();
+    };
+    request.once('close', () => {
+      lineFrom.close();
+      lineTo.close();
+    });
+    request.on('data', (chunk: Buffer) => {
+      const frames = read(chunk);
+      if (!frames) refuseFrames();
+      for (const frame of frames ?? []) lineFrom.pass(faults.from(from), () => take(frame));
     });
   }
 
-  function takeFrame(from: number, { kind, payload }: Frame, response: ServerResponse): boolean {
-    const { isCut, delayMs } = options.fault(from);
-    if (isCut) return true;
+  function takeFrame(from: number, { kind, payload }: Frame, reply: (answer: Frame) => void): boolean {
     if (kind === MESSAGE_FRAME) return options.onMessage(from, payload);
-    if (kind === RECORD_FRAME) return takeRecord(from, payload, response);
+    if (kind === RECORD_FRAME) return takeRecord(payload, reply);
     if (kind !== PING_FRAME) return false;
-    const pong = { kind: PONG_FRAME, payload };
-    if (delayMs > 0) setTimeout(() => reply(from, pong, response), delayMs);
-    else reply(from, pong, response);
+    reply({ kind: PONG_FRAME, payload });
     return true;
   }
 
-  function takeRecord(from: number, payload: Uint8Array, response: ServerResponse): boolean {
+  function takeRecord(payload: Uint8Array, reply: (answer: Frame) => void): boolean {
     const forward = parseForward(payload);
     if (!forward) return false;
     const { number, record } = forward;
     options.onRecord(record).then(
-      (index) => reply(from, formatCommitted(number, index), response),
-      (error: unknown) => reply(from, formatRefused(number, error), response),
+      (index) => reply(formatCommitted(number, index)),
+      (error: unknown) => reply(formatRefused(number, error)),
     );
     return true;
   }
 
   /** A peer that does not read its answers loses its connection. */
-  function reply(from: number, { kind, payload }: Frame, response: ServerResponse): void {
-    if (options.fault(from).isCut) return;
+  function writeAnswer({ kind, payload }: Frame, response: ServerResponse): void {
     if (response.writableLength > ANSWERS_BYTES_MAX) response.destroy();
     else response.write(formatFrame(kind, payload));
   }
@@ -224,6 +250,11 @@ export async function openPeerServer(options: PeerServerOptions): Promise<PeerSe
       await closed;
     },
   };
+}
+
+/** Not even a turn of the event loop when there is nothing to wait for. */
+async function wait(ms: number): Promise<void> {
+  if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {

@@ -13,6 +13,7 @@ import {
   RECORD_FRAME,
   type Frame,
 } from './frames.ts';
+import { openLine, type Trouble } from './faults.ts';
 import { connectTo, type Credentials, type Target } from './identity-tls.ts';
 
 export interface PeerStreamOptions {
@@ -22,8 +23,9 @@ export interface PeerStreamOptions {
   readonly from: number;
   /** Milliseconds that only go forward. */
   readonly now: () => number;
-  /** Whether messages get through, and how late. Asked for each one. */
-  readonly fault: () => { readonly isCut: boolean; readonly delayMs: number };
+  /** What befalls a message, and an answer. Asked for each one. */
+  readonly troubleTo: () => Trouble;
+  readonly troubleFrom: () => Trouble;
   readonly connectMs: number;
   /** The shortest pause between two attempts to connect; it grows to twenty times that. */
   readonly retryMs: number;
@@ -53,7 +55,7 @@ const QUEUED_BYTES_MAX = 32 * 1024 * 1024;
 const SILENCE_PINGS = 6;
 
 export function openPeerStream(options: PeerStreamOptions): PeerStream {
-  const { target, credentials, now, fault } = options;
+  const { target, credentials, now } = options;
   let stream: ClientRequest | undefined;
   let isOpen = false;
   let isClosed = false;
@@ -65,8 +67,7 @@ export function openPeerStream(options: PeerStreamOptions): PeerStream {
   let waiting: Uint8Array[] = [];
   let waitingBytes = 0;
   let isScheduled = false;
-  const delayed = new Set<NodeJS.Timeout>();
-  let lastDue = 0;
+  const lineTo = openLine(now);
 
   function connect(): void {
     if (stream || isClosed || now() < retryAt) return;
@@ -113,9 +114,16 @@ export function openPeerStream(options: PeerStreamOptions): PeerStream {
 
   function readAnswers(opened: ClientRequest, response: NodeJS.ReadableStream): void {
     const read = createFrameReader();
+    const line = openLine(now);
+    const take = (answer: Frame): void => {
+      if (stream === opened && !takeAnswer(answer)) disconnect(opened);
+    };
     response.on('error', () => disconnect(opened));
+    response.on('close', line.close);
     response.on('data', (chunk: Buffer) => {
-      if (stream === opened && !read(chunk)?.every(takeAnswer)) disconnect(opened);
+      const answers = read(chunk);
+      if (!answers) disconnect(opened);
+      for (const answer of answers ?? []) line.pass(options.troubleFrom(), () => take(answer));
     });
   }
 
@@ -162,21 +170,11 @@ export function openPeerStream(options: PeerStreamOptions): PeerStream {
     dropWaiting();
   }
 
-  /** In order also when the delay changes. */
-  function putLater(frame: Uint8Array, delayMs: number): boolean {
-    lastDue = Math.max(lastDue, now() + delayMs);
-    const timer = setTimeout(() => {
-      delayed.delete(timer);
-      put(frame);
-    }, lastDue - now());
-    delayed.add(timer);
-    return true;
-  }
-
+  /** What is cut off, or late, counts as sent. */
   function sendFrame(frame: Uint8Array): boolean {
-    const { isCut, delayMs } = fault();
-    if (isCut) return true;
-    return delayMs > 0 || delayed.size > 0 ? putLater(frame, delayMs) : put(frame);
+    let isSent = true;
+    lineTo.pass(options.troubleTo(), () => (isSent = put(frame)));
+    return isSent;
   }
 
   const closing = new AbortController();
@@ -197,7 +195,7 @@ export function openPeerStream(options: PeerStreamOptions): PeerStream {
     close() {
       isClosed = true;
       closing.abort();
-      for (const timer of delayed) clearTimeout(timer);
+      lineTo.close();
       disconnect(stream);
     },
   };

@@ -8,6 +8,7 @@ import { leaderOf, recordOf, startCluster, stopNode, until, type TestNode } from
 import { seededRandom } from '../../testutils/random.ts';
 import { publicKeyOf } from '../crypto/ed25519-node.ts';
 import { message, type Message, type MessageType } from '../raft/message.ts';
+import { createFaults } from './faults.ts';
 import { createFrameReader, formatFrame, MESSAGE_FRAME, PING_FRAME } from './frames.ts';
 import { connectTo, createCredentials, parseAddress, tlsOptions, type Credentials } from './identity-tls.ts';
 import { decodeMessage, encodeMessage } from './message-codec.ts';
@@ -181,7 +182,8 @@ describe('the server behind it', () => {
       onRecord: () => Promise.resolve(1),
       onOrder: () => Promise.resolve({}),
       onFetch: () => Promise.resolve(new Uint8Array(3)),
-      fault: () => ({ isCut: false, delayMs: 0 }),
+      faults: createFaults(() => 0),
+      now: () => performance.now(),
       onRefused: () => undefined,
       ...more,
     });

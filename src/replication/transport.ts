@@ -1,21 +1,13 @@
 // All ways between this node and its peers: the door (peer-server.ts), a stream to each peer (peer-stream.ts), and single requests.
-// Faults for tests and drills are put here: messages to or from a peer are cut off or delayed.
+// Faults for tests and drills are put here (faults.ts).
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { errorTable, QedError, type ErrorCode } from '../errors.ts';
+import { createFaults, type Fault } from './faults.ts';
 import { type Frame } from './frames.ts';
 import { connectTo, type Credentials } from './identity-tls.ts';
 import { type MemberRecord } from './members.ts';
 import { openPeerServer, type PeerServerOptions } from './peer-server.ts';
 import { openPeerStream, type PeerStream } from './peer-stream.ts';
-
-export interface Fault {
-  /** Messages and requests to the peer vanish. */
-  readonly cutTo?: boolean;
-  /** Those from the peer vanish. */
-  readonly cutFrom?: boolean;
-  /** Those to the peer come late by so much, answers to it as well. */
-  readonly delayMs?: number;
-}
 
 /** A peer that can be asked for bytes. */
 export interface Peer {
@@ -30,10 +22,11 @@ export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface TransportOptions extends Omit<PeerServerOptions, 'credentials' | 'fault'> {
+export interface TransportOptions extends Omit<PeerServerOptions, 'credentials' | 'faults'> {
   readonly credentials: Credentials;
   readonly ownId: number;
-  readonly now: () => number;
+  /** From 0 to 1. */
+  readonly random: () => number;
   readonly tickMs: number;
   readonly onUnreachable: (id: number) => void;
   /** What a peer answers to a record; see forwards.ts. */
@@ -68,12 +61,9 @@ const CONNECT_MS_MIN = 1_000;
 export async function openTransport(options: TransportOptions): Promise<Transport> {
   const { credentials, ownId, tickMs } = options;
   const streams = new Map<number, { readonly record: MemberRecord; readonly stream: PeerStream }>();
-  const faults = new Map<number, Fault>();
+  const faults = createFaults(options.random);
   const connectMs = Math.max(CONNECT_MS_MIN, 20 * tickMs);
-  const server = await openPeerServer({
-    ...options,
-    fault: (from) => ({ isCut: faults.get(from)?.cutFrom ?? false, delayMs: faults.get(from)?.delayMs ?? 0 }),
-  });
+  const server = await openPeerServer({ ...options, faults });
 
   function openStream(record: MemberRecord): PeerStream {
     const { id } = record;
@@ -83,7 +73,8 @@ export async function openTransport(options: TransportOptions): Promise<Transpor
       from: ownId,
       connectMs,
       retryMs: Math.max(10, tickMs / 2),
-      fault: () => ({ isCut: faults.get(id)?.cutTo ?? false, delayMs: faults.get(id)?.delayMs ?? 0 }),
+      troubleTo: () => faults.to(id),
+      troubleFrom: () => faults.from(id),
       onUnreachable: () => options.onUnreachable(id),
       onAnswer: (answer) => options.onAnswer(id, answer),
       onEnd: () => options.onEnd(id),
@@ -94,8 +85,10 @@ export async function openTransport(options: TransportOptions): Promise<Transpor
     const { timeoutMs = FETCH_MS, signal } = what;
     const deadline = AbortSignal.timeout(timeoutMs);
     const stop = signal ? AbortSignal.any([signal, deadline]) : deadline;
-    const { cutTo = false, cutFrom = false, delayMs = 0 } = faults.get(to.id) ?? {};
-    if (cutTo || cutFrom) throw new QedError('unreachable', `the node ${to.nodeId} is cut off`);
+    const ways = [faults.to(to.id), faults.from(to.id)];
+    if (ways.some(({ isCut }) => isCut))
+      throw new QedError('unreachable', `the node ${to.nodeId} is cut off`);
+    const delayMs = ways.reduce((sum, way) => sum + way.delayMs, 0);
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
     const socket = await connectTo(to, credentials, { timeoutMs: connectMs, signal: stop });
     const cut = (): void => void socket.destroy();
@@ -147,9 +140,7 @@ export async function openTransport(options: TransportOptions): Promise<Transpor
       });
       return JSON.parse(Buffer.from(bytes).toString('utf8')) as unknown;
     },
-    setFault(id, fault) {
-      faults.set(id, fault);
-    },
+    setFault: faults.set,
     async close() {
       for (const { stream } of streams.values()) stream.close();
       streams.clear();

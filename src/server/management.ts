@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { encodeHex } from '../crypto/encoding.ts';
 import { QedError } from '../errors.ts';
 import { checkNode, formatJson } from '../replication/members.ts';
-import { type Fault } from '../replication/transport.ts';
+import { type Fault } from '../replication/faults.ts';
 import { bytesOf, parseJson } from './bodies.ts';
 import { checkForm } from './form.ts';
 import { createApp, sendJson, type App, type AppOptions } from './http.ts';
