@@ -50,9 +50,23 @@ export const connectionOptions = {
   },
   forget: { type: 'boolean', default: false, describe: 'First forget what was pinned for these nodes' },
   'max-age': { type: 'number', describe: 'Refuse a newest state that is older than so many seconds' },
+  discover: {
+    type: 'boolean',
+    default: true,
+    describe: 'Use the other nodes of the cluster too; --no-discover keeps to those that are named',
+  },
   timeout: { type: 'number', default: 30, describe: 'Seconds after which to give up' },
   insecure: { type: 'boolean', default: false, describe: 'Take any TLS certificate' },
   'tls-ca': { type: 'string', describe: "File of the certificates that the server's must lead to, PEM" },
+} as const satisfies Record<string, Options>;
+
+/** For questions. */
+export const readOptions = {
+  linearizable: {
+    type: 'boolean',
+    default: false,
+    describe: 'Ask for a state that holds everything that any node acknowledged before',
+  },
 } as const satisfies Record<string, Options>;
 
 export type TrustFlags = InferredOptionTypes<typeof trustOptions>;
@@ -84,6 +98,7 @@ export async function connect(
     random: world.random,
     // An empty variable is the usual way to say that there is none.
     apiKey: flags['api-key'] === '' ? undefined : flags['api-key'],
+    discover: flags.discover,
     deadlineMs: milliseconds(flags.timeout, 'timeout'),
     maxAgeMs: flags['max-age'] === undefined ? undefined : milliseconds(flags['max-age'], 'max-age'),
     onEvidence: (evidence: Evidence) => keepEvidence(evidence, world),

@@ -2,7 +2,7 @@
 import { formatSignedSnapshot } from '../../src/balloon/proof.ts';
 import { formatSnapshotBundle } from '../../src/client/bundle.ts';
 import { formatJson, printSnapshot, printVerified, readVersion, type ClientCommand } from './command.ts';
-import { connect, connectionOptions } from './connect.ts';
+import { connect, connectionOptions, readOptions } from './connect.ts';
 import { saveBundle, saveOption } from './save.ts';
 
 const options = {
@@ -12,6 +12,7 @@ const options = {
     defaultDescription: 'the latest',
   },
   ...saveOption,
+  ...readOptions,
   ...connectionOptions,
 } as const;
 
@@ -27,7 +28,7 @@ export const get: ClientCommand<typeof options> = {
     const version = readVersion(flags.version, 'version');
     const { client, vkey, close } = await connect(flags, world);
     try {
-      const found = await client.snapshot(version);
+      const found = await client.snapshot(version, flags);
       const { verified } = found;
       if (flags.json) world.out(formatJson({ verified, signedSnapshot: formatSignedSnapshot(found) }));
       else printSnapshot('Retrieved snapshot with values:', found.snapshot, world);

@@ -3,7 +3,7 @@ import { formatIncremental, formatSignedSnapshot } from '../../src/balloon/proof
 import { type Incremental } from '../../src/client/ask.ts';
 import { formatIncrementalBundle } from '../../src/client/bundle.ts';
 import { formatJson, printVerified, readVersion, usage, type ClientCommand } from './command.ts';
-import { connect, connectionOptions } from './connect.ts';
+import { connect, connectionOptions, readOptions } from './connect.ts';
 import { saveBundle, saveOption } from './save.ts';
 import { type World } from './world.ts';
 
@@ -11,6 +11,7 @@ const options = {
   start: { type: 'number', demandOption: true, describe: 'The earlier version' },
   end: { type: 'number', demandOption: true, describe: 'The later version' },
   ...saveOption,
+  ...readOptions,
   ...connectionOptions,
 } as const;
 
@@ -28,7 +29,7 @@ export const incremental: ClientCommand<typeof options> = {
       if (!flags.json) {
         world.out(`\nQuerying incremental between versions [ ${start} ] and [ ${end} ]\n`);
       }
-      const found = await client.incremental(start, end);
+      const found = await client.incremental(start, end, flags);
       if (flags.json) world.out(formatJson(incrementalJson(found)));
       else printIncremental(found, { start, end }, world);
       if (flags.save !== undefined) {

@@ -14,7 +14,7 @@ import {
   usage,
   type ClientCommand,
 } from './command.ts';
-import { connect, connectionOptions } from './connect.ts';
+import { connect, connectionOptions, readOptions } from './connect.ts';
 import { saveMembership, saveOptions } from './save.ts';
 import { type World } from './world.ts';
 
@@ -31,6 +31,7 @@ const options = {
     defaultDescription: 'the latest',
   },
   ...saveOptions,
+  ...readOptions,
   ...connectionOptions,
 } as const;
 
@@ -52,7 +53,7 @@ export const membership: ClientCommand<typeof options> = {
         const when = version === undefined ? 'latest version' : `version [ ${version} ]`;
         world.out(`\nQuerying ${quoted(flags.event, eventDigest)} with ${when}\n`);
       }
-      const found = await client.membership({ eventDigest, version });
+      const found = await client.membership({ eventDigest, version }, flags);
       if (flags.json) world.out(formatJson(membershipJson(found)));
       else printMembership(found, world);
       saveMembership(flags, found, vkey, world);
