@@ -29,6 +29,8 @@ export interface HistoryOptions {
   readonly state: Store;
   /** Those that answered last come first. */
   readonly provers: () => readonly Prover[];
+  /** The newest state up to a version that was met before, if any is kept. */
+  readonly before: (version: number) => Promise<SignedSnapshot | undefined>;
 }
 
 export type Judgement =
@@ -73,17 +75,21 @@ export function openHistory(options: HistoryOptions): History {
   }
 
   async function judgeNow(signed: SignedSnapshot): Promise<Judgement> {
-    const { version, historyDigest } = signed.snapshot;
-    const same = known.get(version);
-    if (same) {
-      if (equalBytes(same.snapshot.historyDigest, historyDigest)) return { kind: 'agrees', liars: [] };
-      const evidence = splitView(log, same.checkpoint, signed.checkpoint);
-      return { kind: 'contradicts', known: same, evidence };
-    }
+    const reference = known.get(signed.snapshot.version) ?? head;
     const judgement =
-      head === undefined ? { kind: 'agrees' as const, liars: [] } : await join(head, signed, options);
+      reference === undefined
+        ? { kind: 'agrees' as const, liars: [] }
+        : await join(reference, signed, options);
     if (judgement.kind === 'agrees') await take(signed);
-    return judgement;
+    return judgement.kind === 'unproven' ? ((await judgeByEarlier(signed)) ?? judgement) : judgement;
+  }
+
+  /** Nodes that show less than the head cannot prove anything about it; about what lies before that they can. */
+  async function judgeByEarlier(signed: SignedSnapshot): Promise<Judgement | undefined> {
+    const earlier = await options.before(signed.snapshot.version);
+    if (earlier === undefined) return undefined;
+    const judgement = await join(earlier, signed, options);
+    return judgement.kind === 'contradicts' ? judgement : undefined;
   }
 
   return {
@@ -100,16 +106,25 @@ export function openHistory(options: HistoryOptions): History {
   };
 }
 
+function splitOf(log: Verifier, known: SignedSnapshot, other: SignedSnapshot): Judgement {
+  return { kind: 'contradicts', known, evidence: splitView(log, known.checkpoint, other.checkpoint) };
+}
+
+/** Whether both are of one history, as the nodes prove it. */
 async function join(
-  head: SignedSnapshot,
+  known: SignedSnapshot,
   signed: SignedSnapshot,
   { log, primitives, provers }: HistoryOptions,
 ): Promise<Judgement> {
   const accusations: { readonly url: string; readonly evidence: Evidence }[] = [];
   let error = new QedError('unreachable', 'no node of the log is known that could prove anything');
+  if (known.snapshot.version === signed.snapshot.version) {
+    const isSame = equalBytes(known.snapshot.historyDigest, signed.snapshot.historyDigest);
+    return isSame ? { kind: 'agrees', liars: [] } : splitOf(log, known, signed);
+  }
   const asked = provers();
   for (const { url, prove } of asked) {
-    const found = await unlessSilent(() => prove(head, signed));
+    const found = await unlessSilent(() => prove(known, signed));
     // What a node says about the question tells more than that another one is gone.
     if (found instanceof QedError) error = error.kind === 'world' ? found : error;
     else if (found === undefined) return { kind: 'agrees', liars: accusations.map((one) => one.url) };
@@ -119,8 +134,8 @@ async function join(
   if (accusation === undefined) return { kind: 'unproven', error };
   const proven =
     accusations.find(({ evidence }) => isConclusive(evidence)) ??
-    (await convict([head, signed], asked, log, primitives));
-  return { kind: 'contradicts', known: head, evidence: (proven ?? accusation).evidence };
+    (await convict([known, signed], asked, log, primitives));
+  return { kind: 'contradicts', known, evidence: (proven ?? accusation).evidence };
 }
 
 /** A proof that leads nowhere convicts nobody. What the log has signed around either state may. */

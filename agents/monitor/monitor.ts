@@ -138,7 +138,13 @@ function openParts(
     apiKey: options.apiKey,
     onSigned: (signed) => settling.glance(signed),
   });
-  const history = openHistory({ log: log.verifier, primitives, state, provers: nodes.list });
+  const history = openHistory({
+    log: log.verifier,
+    primitives,
+    state,
+    provers: nodes.list,
+    before: (version) => journaledBefore(journal, version),
+  });
   if (history.head) marks.note(history.head.snapshot.version + 1);
   const settling = openSettling({ ...shared, history });
   const stores = watchStores({
@@ -159,6 +165,14 @@ function openParts(
   });
   const delivery = deliver(agent, options, journal, settling);
   return { history, settling, nodes, stores, pulse, marks, conditions, journal, intake, delivery };
+}
+
+/** The newest state of the journal up to a version. */
+async function journaledBefore(journal: Journal, version: number): Promise<SignedSnapshot | undefined> {
+  const found = await journal.versionBefore(version + 1);
+  if (found === null) return undefined;
+  for await (const { line } of journal.from(found)) return parseLine(line);
+  return undefined;
 }
 
 /** From the journal to the judgement, each state at least once. */
