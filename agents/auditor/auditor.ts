@@ -3,12 +3,15 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { Counter, Gauge } from 'prom-client';
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
+import { type Checkpoint } from '../../src/crypto/checkpoint.ts';
+import { equalBytes } from '../../src/crypto/encoding.ts';
 import { type Received } from '../../src/gossip/snapshots.ts';
 import { type BalloonEvent } from '../../src/storage/durable-balloon.ts';
 import { type Agent } from '../agent.ts';
 import { pause } from '../delivery.ts';
 import { type KnownLog } from '../known-log.ts';
 import { createSource } from '../source.ts';
+import { type Vouch } from '../witness/witness.ts';
 import { createAskLog, type AskLog } from './ask.ts';
 import { startAudit, type Audit, type AuditTiming, type Met } from './audit.ts';
 import { type Copy } from './copy.ts';
@@ -37,12 +40,19 @@ export interface AuditorOptions {
 export interface Auditor {
   /** Undefined while the log is not known. */
   readonly audit: () => Audit | undefined;
+  /** What a witness may cosign: what was replayed. Waits a little for the replay, since a log may ask before it publishes. */
+  readonly vouch: Vouch;
+  readonly status: () => Readonly<Record<string, unknown>>;
   readonly close: () => Promise<void>;
 }
 
 /** Questions at a time, and what counts as slow. */
 const WIDTH_MAX = 8;
 const SLOW_MS = 500;
+/** So long a log waits for a witness, at most; how often one looks, and asks the log. */
+const VOUCH_MS = 3_000;
+const VOUCH_STEP_MS = 25;
+const VOUCH_ASK_MS = 500;
 
 /** What runs once the log is known. */
 interface Running {
@@ -75,6 +85,8 @@ export function startAuditor(agent: Agent, options: AuditorOptions): Auditor {
   begun.catch(onBroken);
   return {
     audit: () => running?.audit,
+    vouch: (checkpoint) => vouchFor(checkpoint, running, stop.signal),
+    status: () => statusOf(running, failure),
     async close() {
       stop.abort();
       // While the log is not known, nothing runs.
@@ -84,6 +96,24 @@ export function startAuditor(agent: Agent, options: AuditorOptions): Auditor {
       await Promise.all([questions.close(), audit.close(), ...stores.map((one) => one.close())]);
     },
   };
+}
+
+/** With --sample there is no replay, and that the checkpoint follows from the last one has to do. */
+async function vouchFor(
+  { size, root }: Checkpoint,
+  running: Running | undefined,
+  signal: AbortSignal,
+): Promise<'yes' | 'later' | 'never'> {
+  if (running === undefined) return 'later';
+  const { copy, audit } = running;
+  if (!copy.holdsAll) return 'yes';
+  for (let waitedMs = 0; waitedMs < VOUCH_MS && !signal.aborted; waitedMs += VOUCH_STEP_MS) {
+    const replayed = copy.rootAt(size);
+    if (replayed !== undefined) return equalBytes(replayed, root) ? 'yes' : 'never';
+    if (waitedMs % VOUCH_ASK_MS === 0) audit.recheck();
+    await pause(VOUCH_STEP_MS, signal);
+  }
+  return 'later';
 }
 
 interface Inside {

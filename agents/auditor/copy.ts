@@ -17,6 +17,8 @@ export interface Copy {
   readonly head: SignedSnapshot | undefined;
   /** Whether an earlier state is compared without asking the log. */
   readonly holdsAll: boolean;
+  /** The root of a size that is replayed; undefined for others. */
+  readonly rootAt: (size: number) => Uint8Array | undefined;
   /** To be waited after a step. */
   readonly restMs: number;
   /** Holds a state that ends before `size` against what is verified; raises what does not fit. True when it fits. */

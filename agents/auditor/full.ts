@@ -236,6 +236,7 @@ export function openFull(options: FullOptions): Copy {
       return reached;
     },
     holdsAll: true,
+    rootAt: (size) => (size <= replica.size ? replica.rootAt(size) : undefined),
     restMs: 0,
     compare,
     advance,

@@ -59,6 +59,7 @@ export function openSample({ log, ask, prove, state, primitives, raise, below, n
       return head;
     },
     holdsAll: false,
+    rootAt: () => undefined,
     restMs: REST_MS,
     async compare(signed) {
       if (now() - comparedAt < REST_MS) return true;
