@@ -7,7 +7,6 @@ import { openClusterLog, type ClusterLog } from '../src/replication/cluster.ts';
 import { buildApi, type ApiOptions } from '../src/server/api.ts';
 import { type App } from '../src/server/http.ts';
 import { type Identity } from '../src/server/identity.ts';
-import { assert } from '../src/errors.ts';
 import { createMetrics, type Metrics } from '../src/server/metrics.ts';
 import {
   composeNode,
@@ -66,13 +65,13 @@ export async function openTestNode(options: TestNodeOptions = {}): Promise<TestN
   const store = options.wrapStore?.(memory) ?? memory;
   const durable = await openDurableBalloon({ store, hash: nativeHash, durable: false, onEvent });
   const address = '127.0.0.1:1';
-  let log: ClusterLog | undefined = undefined;
+  const logs: ClusterLog[] = [];
   const parts: NodeParts = {
     identity: disks.identity,
     store,
     durable,
     async openLog(hooks) {
-      log = await openClusterLog({
+      const log = await openClusterLog({
         directory: '/raft',
         disk: disks.log,
         self: { nodeId: disks.identity.nodeId, raftAddr: address, httpAddr: address, mgmtAddr: address },
@@ -81,6 +80,7 @@ export async function openTestNode(options: TestNodeOptions = {}): Promise<TestN
         start: 'found',
         ...hooks,
       });
+      logs.push(log);
       return log;
     },
     hash: nativeHash,
@@ -89,8 +89,7 @@ export async function openTestNode(options: TestNodeOptions = {}): Promise<TestN
   };
   const { now = Date.now, limits = {} } = options;
   const node = await composeNode(parts, { now, limits, metrics, onEvent });
-  assert(log !== undefined, 'the log is not open');
-  return { node, log, metrics, events };
+  return { node, log: logs[0]!, metrics, events };
 }
 
 export interface TestApi extends TestNode {

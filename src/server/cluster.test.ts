@@ -1,8 +1,10 @@
 // Three whole servers in one process: how they become a cluster, and what they promise together.
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Fastify from 'fastify';
 import { digestOf } from './bodies.ts';
 import { singleKey } from './auth.ts';
+import { makeCertificates } from './certificates.ts';
 import { startServer, type Server, type ServerOptions } from './server.ts';
 import { createKeyFiles } from '../crypto/keys.ts';
 import { LOG_KEY } from '../crypto/vkey.ts';
@@ -183,4 +185,119 @@ it('lets in nobody with another log key, another key for a name, or without the 
     for (const name of ['c', 'f']) await world.start(name, joining(b));
     await world.start('e', { ...joining(b), nodeId: 'e' });
     expect(b.node.members().map(({ nodeId }) => nodeId)).toEqual(['a', 'b', 'c', 'f', 'e']);
+  }));
+
+it('gives leave, hands over, and refuses what makes no sense', () =>
+  withWorld(async (world) => {
+    const [a, b, c] = await startThree(world);
+    const rows: [string, unknown, number, string][] = [
+      ['/join', {}, 400, 'bad-request'],
+      ['/join', 'no json', 400, 'bad-request'],
+      ['/join', [], 400, 'bad-request'],
+      ['/join', { vkey: a.node.identity.signer.vkey, nodeId: 'x' }, 400, 'bad-request'],
+      ['/join', { vkey: 'other+00000000+AAAA', nodeId: 'x' }, 400, 'bad-request'],
+      ['/leave', { nodeId: 'nobody' }, 404, 'not-found'],
+      ['/leave', { nodeId: 7 }, 400, 'bad-request'],
+      ['/leave', { node: 'b' }, 400, 'bad-request'],
+      ['/transfer-leadership', { nodeId: 'nobody' }, 404, 'not-found'],
+      ['/transfer-leadership', { nodeId: '' }, 400, 'bad-request'],
+      ['/drills/delay', { delayMs: 1 }, 404, 'not-found'],
+    ];
+    for (const [path, body, status, code] of rows)
+      expect([path, body, await manage(b, path, body)]).toMatchObject([
+        path,
+        body,
+        { status, json: { code } },
+      ]);
+    for (const path of ['/join', '/leave', '/transfer-leadership'])
+      expect(await manage(b, path, {}, 'another key')).toMatchObject({ status: 401 });
+    expect((await fetch(`http://${b.addresses.mgmtAddr ?? ''}/members`)).status).toBe(401);
+
+    expect(await manage(c, '/transfer-leadership', { nodeId: 'b' })).toEqual({
+      status: 200,
+      json: { leaderId: 'b' },
+    });
+    expect(await manage(c, '/leave', { nodeId: 'b' })).toEqual({ status: 200, json: { left: 'b' } });
+    await until('b has noticed', () => b.node.health().error?.code === 'node-removed');
+    expect(await add(b, 'x')).toMatchObject({ status: 503, json: { code: 'node-removed' } });
+    await addAnyhow([a, c], 'x');
+    await expectAgreement([a, c], ['x']);
+    await world.stop(b);
+    // Its own data stands in the way of another life, so it starts with none.
+    const again = await world.start('b', { ...joining(a), isRebuilt: true });
+    await until('b is back', () => again.node.health().isReady);
+    await addAnyhow([again], 'y');
+    await expectAgreement([a, again, c], ['x', 'y']);
+  }));
+
+describe('a node whose files were edited while it was down', () => {
+  /** Turns bytes of the largest file in the directory around. */
+  function edit(directory: string, ending: string): void {
+    const files = readdirSync(directory)
+      .filter((name) => name.endsWith(ending))
+      .map((name) => join(directory, name));
+    const [file] = files.sort((one, other) => statSync(other).size - statSync(one).size);
+    const bytes = readFileSync(file!);
+    for (let at = Math.floor(bytes.length / 3); at < bytes.length; at += Math.ceil(bytes.length / 5))
+      bytes[at]! ^= 0x55;
+    writeFileSync(file!, bytes);
+  }
+
+  const places: [string, string][] = [
+    ['db', '.log'],
+    ['raft', '.wal'],
+  ];
+  it.each(places)('serves nothing wrong: %s', (place, ending) =>
+    withWorld(async (world) => {
+      const [a, b, c] = await startThree(world);
+      const events = Array.from({ length: 30 }, (_, at) => `event ${at}`);
+      for (const event of events) await addAnyhow([a], event);
+      await expectAgreement([a, b, c], events);
+      await world.stop(c);
+      edit(join(world.path, 'c', place), ending);
+      const outcome = await codeOfPromise(world.start('c'));
+      let [again] = world.servers.filter(({ node }) => node.identity.nodeId === 'c');
+      if (outcome !== 'accepted') {
+        expect(outcome).toBe('store-corrupt');
+        again = await world.start('c', { ...joining(a, b), isRebuilt: true });
+      }
+      await until('c is in step', () => again!.node.health().isReady);
+      await addAnyhow([again!], 'after');
+      await expectAgreement([a, b, again!], [...events, 'after']);
+    }),
+  );
+});
+
+it('asks for its data only where it can get it, and only when nobody uses what is there', () =>
+  withWorld(async (world) => {
+    const a = await world.start('a');
+    const b = await world.start('b', joining(a));
+    expect(await codeOfPromise(world.start('a', { isRebuilt: true }))).toBe('option-malformed');
+    expect(await codeOfPromise(world.start('b', { ...joining(a), isRebuilt: true }))).toBe('store-locked');
+    await addAnyhow([b], 'x');
+    await expectAgreement([a, b], ['x']);
+  }));
+
+it('joins by TLS when it trusts the certificate, and waits for ever when it does not', () =>
+  withWorld(async (world) => {
+    const { authority, server } = await makeCertificates({ hosts: ['127.0.0.1'], days: 1, now: Date.now() });
+    const tls = { cert: server.certificate, key: server.key };
+    const a = await world.start('a', { tls });
+    const { join: joins } = joining(a);
+    const b = await world.start('b', { tls, join: { ...joins!, isTls: true, ca: authority.certificate } });
+    await until('b is a member', () => b.node.members().length === 2);
+    const giveUp = new AbortController();
+    const retries: string[] = [];
+    const c = world.start('c', {
+      tls,
+      join: { ...joins!, isTls: true },
+      signal: giveUp.signal,
+      onEvent(event) {
+        if (event.kind !== 'join-retried') return;
+        retries.push(event.why);
+        if (retries.length === 2) giveUp.abort();
+      },
+    });
+    await expect(c).rejects.toThrow();
+    expect(retries[0]).toMatch(/certificate/);
   }));
