@@ -17,6 +17,8 @@ export interface DutiesOptions {
 }
 
 export interface Duties {
+  /** Somebody found that digests differ: the next look compares them, if this node leads. */
+  readonly suspect: () => void;
   readonly close: () => Promise<void>;
 }
 
@@ -63,6 +65,10 @@ export function startDuties(options: DutiesOptions): Duties {
     Math.min(LOOK_MS, compareMs),
   );
   return {
+    suspect() {
+      comparedAt = -Infinity;
+      comparedSize = -1;
+    },
     async close() {
       clearInterval(timer);
       stop.abort();

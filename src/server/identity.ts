@@ -152,7 +152,7 @@ function defaultNodeId(publicKey: Uint8Array): string {
 }
 
 /** The name under which a node cosigns. */
-function nodeName(origin: string, nodeId: string): string {
+export function nodeName(origin: string, nodeId: string): string {
   return `${origin}/${nodeId}`;
 }
 

@@ -41,6 +41,18 @@ export function createMetrics() {
       labelNames: ['kind'] as const,
       registers,
     }),
+    cosignatures: new Histogram({
+      name: 'qed_cosignatures',
+      help: 'Cosignatures by nodes of the cluster that a published snapshot carries.',
+      buckets: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+      registers,
+    }),
+    cosignSeconds: new Histogram({
+      name: 'qed_cosign_seconds',
+      help: 'How long a publication waited for the cosignatures of other nodes.',
+      buckets: SECONDS,
+      registers,
+    }),
     requestSeconds: requestSeconds(registers),
   };
 }

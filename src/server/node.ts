@@ -27,7 +27,8 @@ import { openDurableBalloon, type BalloonEvent, type DurableBalloon } from '../s
 import { openLevelStore } from '../storage/level.ts';
 import { type Store } from '../storage/store.ts';
 import { batcherLimits, createBatcher, type Added, type AddRequest, type BatcherLimits } from './batcher.ts';
-import { startDuties } from './duties.ts';
+import { createCosigning, withLines, type Cosigning } from './cosigning.ts';
+import { startDuties, type Duties } from './duties.ts';
 import { openIdentity, settleIdentity, type Identity, type IdentityOptions } from './identity.ts';
 import { watchHealth, type Health } from './health.ts';
 import { findCluster, joinCluster, type FoundCluster, type JoinHelp, type JoinOptions } from './join.ts';
@@ -54,6 +55,8 @@ export type NodeEvent =
   | { readonly kind: 'set-aside'; readonly places: readonly string[] }
   | { readonly kind: 'join-retried'; readonly why: string; readonly tries: number }
   | { readonly kind: 'join-accepted'; readonly members: readonly string[] }
+  /** A node has another history digest at a size: the one that is named, or this one. */
+  | { readonly kind: 'disagreement'; readonly nodeId: string | undefined; readonly size: number }
   /** Comparing digests, or handing over, did not work out; it is tried again. */
   | { readonly kind: 'duty-failed'; readonly error: unknown }
   | { readonly kind: 'failed'; readonly error: QedError };
@@ -76,6 +79,8 @@ export interface NodeOptions extends IdentityOptions {
   readonly limits?: Partial<BatcherLimits>;
   /** Milliseconds between two comparisons of the digests of all nodes. */
   readonly compareMs?: number | undefined;
+  /** Milliseconds that a publication waits for the cosignatures of other nodes. */
+  readonly cosignMs?: number | undefined;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   readonly metrics: Metrics;
@@ -123,6 +128,10 @@ export interface Node {
   readonly setGossipAddr: (address: string) => void;
   /** Where gossip of the other nodes is to be found, as far as they answer. */
   readonly gossipOfPeers: () => Promise<readonly string[]>;
+  /** Cosignatures of a snapshot of this log: to be collected from this cluster, or found in what was published. */
+  readonly cosigning: Pick<Cosigning, 'collect' | 'known'>;
+  /** From now on the snapshot, where it is the present one, is shown with these cosignatures. */
+  readonly showCosigned: (version: number, lines: string) => void;
   /** Stops answering for good: somebody found that the state of this node cannot be right. */
   readonly distrust: (error: QedError) => void;
   readonly health: () => Health;
@@ -238,22 +247,55 @@ export interface NodeParts {
 /** The node over parts that are open. It closes them all. Resolves when everything in the log is applied. */
 export async function composeNode(
   parts: NodeParts,
-  options: Pick<NodeOptions, 'limits' | 'compareMs' | 'now' | 'metrics' | 'onEvent' | 'onApplied'>,
+  options: Pick<
+    NodeOptions,
+    'limits' | 'compareMs' | 'cosignMs' | 'now' | 'metrics' | 'onEvent' | 'onApplied'
+  >,
 ): Promise<Node> {
   const { identity, durable, payloads } = parts;
   const { metrics, onEvent = () => undefined } = options;
   const { balloon } = durable;
   let replica: Replica | undefined = undefined;
+  let duties: Duties | undefined = undefined;
   const watch = watchHealth(
     (error) => onEvent({ kind: 'failed', error }),
     () => replica?.lateness(),
   );
   let gossipAddr: string | undefined;
-  const answerPeer = (path: string): Uint8Array | undefined =>
-    path === 'gossip' && gossipAddr !== undefined ? encodeUtf8(gossipAddr) : undefined;
-  replica = await openReplica({ ...parts, watch, onEvent, answerPeer, onApplied: options.onApplied });
+  const cosigning = createCosigning({
+    origin: identity.origin,
+    cosigner: identity.cosigner,
+    rootAt,
+    peers: () => replica?.log.peers() ?? [],
+    members: () => replica?.log.members() ?? [],
+    onDisagreement(nodeId, size) {
+      onEvent({ kind: 'disagreement', nodeId, size });
+      duties?.suspect();
+    },
+    onCollected({ cosignatures, seconds }) {
+      metrics.cosignatures.observe(cosignatures);
+      metrics.cosignSeconds.observe(seconds);
+    },
+    now: options.now,
+    waitMs: options.cosignMs,
+  });
+  async function answerPeer(path: string): Promise<Uint8Array | undefined> {
+    if (path === 'gossip') return gossipAddr === undefined ? undefined : encodeUtf8(gossipAddr);
+    return cosigning.answer(path);
+  }
+  /** Only where a batch ends: other roots were never a state of the log. What is not sound vouches for nothing. */
+  async function rootAt(size: number): Promise<Uint8Array | undefined> {
+    watch.checkAnswering();
+    if (size > balloon.size || (await durable.batchEnd(size - 1)) !== size - 1) return undefined;
+    return balloon.snapshotAt(size - 1).snapshot.historyDigest;
+  }
+  function onApplied(): void {
+    cosigning.notify();
+    options.onApplied?.();
+  }
+  replica = await openReplica({ ...parts, watch, onEvent, answerPeer, onApplied });
   const { log, propose, linearize, close } = replica;
-  const duties = startDuties({
+  duties = startDuties({
     log,
     durable,
     isStuck: replica.isStuck,
@@ -312,7 +354,7 @@ export async function composeNode(
     if (version !== undefined) balloon.checkVersion(version);
     const { proof } = balloon.membership(eventDigest);
     metrics.proofs.inc({ kind: proof.exists ? 'presence' : 'absence' });
-    return { proof, signed: signed(present) };
+    return { proof, signed: signed.at(present) };
   }
 
   function incremental(start: number, end: number): IncrementalProof {
@@ -334,14 +376,14 @@ export async function composeNode(
   return {
     identity,
     add,
-    signed: (version) => ask(() => signed(version)),
-    latest: () => ask(() => signed(presentVersion(balloon))),
+    signed: (version) => ask(() => signed.at(version)),
+    latest: () => ask(() => signed.at(presentVersion(balloon))),
     async covering(version) {
       watch.checkAnswering();
       const end = await durable.batchEnd(version).catch((error: unknown) => {
         throw watch.note(error);
       });
-      return ask(() => signed(end));
+      return ask(() => signed.at(end));
     },
     membership: (eventDigest, version) => ask(() => membership(eventDigest, version)),
     incremental: (start, end) => ask(() => incremental(start, end)),
@@ -362,6 +404,8 @@ export async function composeNode(
     linearize,
     setGossipAddr: (address) => void (gossipAddr = address),
     gossipOfPeers: () => gossipOfPeers(log),
+    cosigning,
+    showCosigned: signed.cosigned,
     distrust: watch.noteDamage,
     health: watch.health,
     async close() {
@@ -393,18 +437,29 @@ async function gossipOfPeers(log: ClusterLog): Promise<readonly string[]> {
 }
 
 /** Remembers the latest one: all waiters of a record, and all who ask until the next one, share a signature. */
-function createSignedCache(
-  balloon: DurableBalloon['balloon'],
-  { signer }: Identity,
-): (version: number) => Signed {
+function createSignedCache(balloon: DurableBalloon['balloon'], { signer }: Identity): SignedCache {
   let latest: Signed | undefined;
-  return (version) => {
+  function at(version: number): Signed {
     if (latest?.signedSnapshot.snapshot.version === version) return latest;
-    const signedSnapshot = signSnapshot(balloon, version, signer);
-    const made = { signedSnapshot, json: JSON.stringify(formatSignedSnapshot(signedSnapshot)) };
+    const made = signedOf(signSnapshot(balloon, version, signer));
     if (version === balloon.size - 1) latest = made;
     return made;
+  }
+  return {
+    at,
+    cosigned(version, lines) {
+      if (version === balloon.size - 1) latest = signedOf(withLines(at(version).signedSnapshot, lines));
+    },
   };
+}
+
+interface SignedCache {
+  readonly at: (version: number) => Signed;
+  readonly cosigned: (version: number, lines: string) => void;
+}
+
+export function signedOf(signedSnapshot: SignedSnapshot): Signed {
+  return { signedSnapshot, json: JSON.stringify(formatSignedSnapshot(signedSnapshot)) };
 }
 
 function presentVersion({ snapshot }: Pick<Balloon, 'snapshot'>): number {

@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { decodeDecimal } from '../crypto/encoding.ts';
 import { checkForm } from './form.ts';
 import { sendJson, type App } from './http.ts';
-import { type Node } from './node.ts';
+import { withLines } from './cosigning.ts';
+import { signedOf, type Node } from './node.ts';
 import { type Outbox } from './outbox.ts';
 import { refusals, signedSnapshotAnswer } from './schemas.ts';
 
@@ -44,11 +45,13 @@ export function outboxRoutes(app: App, node: Pick<Node, 'signed'>, outbox: Pick<
     },
     async (request, reply) => {
       const { from = '0', limit = String(PUBLISHED_MAX) } = checkForm(question, request.query);
-      const versions = await outbox.published(Number(from), Number(limit));
-      return sendJson(
-        reply,
-        `{"snapshots":[${versions.map((version) => node.signed(version).json).join(',')}]}`,
+      const published = await outbox.published(Number(from), Number(limit));
+      const list = published.map(({ version, lines }) =>
+        lines === ''
+          ? node.signed(version).json
+          : signedOf(withLines(node.signed(version).signedSnapshot, lines)).json,
       );
+      return sendJson(reply, `{"snapshots":[${list.join(',')}]}`);
     },
   );
 }

@@ -4,7 +4,7 @@ import { crashDisk, memoryDisk, openMemoryStore, type MemoryDisk } from '../stor
 import { openOutbox, type Outbox, type OutboxOptions } from './outbox.ts';
 import { codeOfPromise } from '../../testutils/code-of.ts';
 import { seededRandom } from '../../testutils/random.ts';
-import { signedLog, type SignedLog } from '../../testutils/signed-log.ts';
+import { signedLog, type SignedLog, witness } from '../../testutils/signed-log.ts';
 import { until } from '../../testutils/until.ts';
 
 const random = seededRandom(7);
@@ -34,6 +34,7 @@ async function open(at: World, options: Partial<OutboxOptions> = {}, of: SignedL
     version: () => at.version,
     signed: (version) => parseSignedSnapshot(of.signedSnapshot(version)),
     isLeader: () => at.isLeader,
+    cosign: () => Promise.resolve(''),
     publish: ({ snapshot }: SignedSnapshot) => Promise.resolve(at.sent.push(snapshot.version)),
     onFailure: (error) => {
       throw error;
@@ -44,6 +45,9 @@ async function open(at: World, options: Partial<OutboxOptions> = {}, of: SignedL
   opened.push(outbox);
   return outbox;
 }
+
+const versionsOf = async (outbox: Outbox, from: number, limit: number): Promise<number[]> =>
+  (await outbox.published(from, limit)).map(({ version }) => version);
 
 async function grow(at: World, outbox: Outbox, version: number): Promise<void> {
   at.version = version;
@@ -88,16 +92,16 @@ it('repeats the last one when nothing happens', async () => {
   await grow(at, outbox, 5);
   await until('repetitions', () => at.sent.length >= 4);
   expect(new Set(at.sent)).toEqual(new Set([5]));
-  expect(await outbox.published(0, 100)).toEqual([5]);
+  expect(await versionsOf(outbox, 0, 100)).toEqual([5]);
 });
 
 it('lists what was published, from a version on', async () => {
   const at = world();
   const outbox = await open(at, { cadenceMs: 1 });
   for (const version of [0, 3, 4, 9]) await grow(at, outbox, version);
-  expect(await outbox.published(0, 100)).toEqual([0, 3, 4, 9]);
-  expect(await outbox.published(4, 1)).toEqual([4]);
-  expect(await outbox.published(10, 100)).toEqual([]);
+  expect(await versionsOf(outbox, 0, 100)).toEqual([0, 3, 4, 9]);
+  expect(await versionsOf(outbox, 4, 1)).toEqual([4]);
+  expect(await versionsOf(outbox, 10, 100)).toEqual([]);
 });
 
 it.each([false, true])(
@@ -116,7 +120,7 @@ it.each([false, true])(
     const again = await open(at, { cadenceMs: 1 });
     await until('both', () => at.sent.length === 2);
     expect(at.sent).toEqual([3, 7]);
-    expect(await again.published(0, 9)).toEqual([3, 7]);
+    expect(await versionsOf(again, 0, 9)).toEqual([3, 7]);
   },
 );
 
@@ -149,14 +153,14 @@ it('is silent on a follower, notes what the leader published, and repeats rather
   const outbox = await open(at, { cadenceMs: 1 });
   at.version = 5;
   outbox.notify();
-  for (const version of [2, 5]) await outbox.note(parseSignedSnapshot(log.signedSnapshot(version)));
+  for (const version of [2, 5]) await outbox.note(parseSignedSnapshot(log.signedSnapshot(version)), '');
   expect(at.sent).toEqual([]);
   at.version = 6;
   at.isLeader = true;
   outbox.notify();
   await until('it leads', () => at.sent.length > 0);
   expect(at.sent).toEqual([6]);
-  expect(await outbox.published(0, 9)).toEqual([2, 5, 6]);
+  expect(await versionsOf(outbox, 0, 9)).toEqual([2, 5, 6]);
 });
 
 it('tries again when publishing fails', async () => {
@@ -178,3 +182,57 @@ it('tries again when publishing fails', async () => {
   await until('it came through', () => at.sent.length > 0);
   expect(failures).toHaveLength(1);
 });
+
+it('publishes what others vouch for, and tells it again to whoever missed it', async () => {
+  const at = world();
+  const lines = ['one\n', 'one\ntwo\n', 'one\n'];
+  const sent: string[] = [];
+  const options = {
+    cadenceMs: 1,
+    repeatMs: 5,
+    cosign: () => Promise.resolve(cosignatures(lines.shift() ?? '')),
+    publish: ({ checkpoint, snapshot }: SignedSnapshot) => {
+      sent.push(checkpoint.split('\n\n')[1]!.split('\n').slice(1, -1).join(' '));
+      return Promise.resolve(at.sent.push(snapshot.version));
+    },
+  };
+  const outbox = await open(at, options);
+  await grow(at, outbox, 2);
+  await until('it is repeated', () => sent.length >= 3);
+  expect(sent.slice(0, 3).map((shown) => shown.split('— ').length - 1)).toEqual([1, 2, 1]);
+  // Fewer cosignatures do not take the place of more.
+  const [published] = await outbox.published(0, 9);
+  expect(published?.lines).toBe(cosignatures('one\ntwo\n'));
+});
+
+it('publishes nothing that nobody vouches for, and goes on when somebody does', async () => {
+  const at = world();
+  const failures: unknown[] = [];
+  let isUp = false;
+  const outbox = await open(at, {
+    cadenceMs: 1,
+    cosign: () => (isUp ? Promise.resolve('') : Promise.reject(new Error('no quorum'))),
+    onFailure: (error) => failures.push(error),
+  });
+  at.version = 2;
+  outbox.notify();
+  await until('it failed', () => failures.length > 0);
+  expect(at.sent).toEqual([]);
+  expect(await outbox.published(0, 9)).toEqual([]);
+  isUp = true;
+  await until('it goes on', () => at.sent.length > 0);
+});
+
+/** Lines as cosigners write them, one for each name. */
+function cosignatures(names: string): string {
+  return names
+    .split('\n')
+    .filter((name) => name !== '')
+    .map((name) =>
+      witness(name.length + 40, name).cosign(
+        { origin: 'example.org/log', size: 3, root: new Uint8Array(32) },
+        1,
+      ),
+    )
+    .join('');
+}

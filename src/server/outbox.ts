@@ -7,9 +7,11 @@
 // Cadence: at once when idle, the newest state at most every 100 ms when busy, and the last one again when nothing happens, so that a log
 // that stands still can be told from one that is gone.
 import { type SignedSnapshot } from '../balloon/proof.ts';
-import { encodeU64, equalBytes, readU64 } from '../crypto/encoding.ts';
+import { concat, decodeUtf8, encodeU64, encodeUtf8, equalBytes, readU64 } from '../crypto/encoding.ts';
+import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { type Store } from '../storage/store.ts';
+import { withLines } from './cosigning.ts';
 
 export interface OutboxOptions {
   /** Of its own. It is closed with the outbox. */
@@ -20,6 +22,8 @@ export interface OutboxOptions {
   readonly signed: (version: number) => SignedSnapshot;
   /** Only one node of a cluster publishes. */
   readonly isLeader: () => boolean;
+  /** Asks others to vouch for a snapshot; what is published carries the lines that it resolves with. When it rejects, nothing is published. */
+  readonly cosign: (signedSnapshot: SignedSnapshot) => Promise<string>;
   readonly publish: (signedSnapshot: SignedSnapshot) => Promise<unknown>;
   readonly onFailure: (error: unknown) => void;
   /** Milliseconds; only differences count. */
@@ -34,13 +38,19 @@ export interface Outbox {
   /** The log has grown, or this node leads now. */
   readonly notify: () => void;
   /** Another node has published this snapshot of our log, and it is ours as well. */
-  readonly note: (signedSnapshot: SignedSnapshot) => Promise<void>;
+  readonly note: (signedSnapshot: SignedSnapshot, lines: string) => Promise<void>;
   /** What was published, in order: versions from `from` on, at most `limit`. */
-  readonly published: (from: number, limit: number) => Promise<readonly number[]>;
+  readonly published: (from: number, limit: number) => Promise<readonly Published[]>;
   /** Throws when the log does not continue what was published: `head-rollback` or `consistency-mismatch`. For a leader that has applied all there is. */
   readonly check: () => void;
   readonly figures: () => OutboxFigures;
   readonly close: () => Promise<void>;
+}
+
+export interface Published {
+  readonly version: number;
+  /** The cosignatures with which it was published last, a line each. */
+  readonly lines: string;
 }
 
 export interface OutboxFigures {
@@ -92,9 +102,14 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
     });
   }
 
-  async function record({ snapshot }: SignedSnapshot): Promise<void> {
+  async function record({ snapshot }: SignedSnapshot, lines: string): Promise<void> {
     const { version, historyDigest } = snapshot;
-    await store.write([{ type: 'put', key: encodeU64(version), value: historyDigest }]);
+    // Said again with fewer cosignatures, it keeps those that it had.
+    const isFirst = store.get(encodeU64(version)) === undefined;
+    if (isFirst || lines.length >= linesAt(store, version).length) {
+      const value = concat(historyDigest, encodeUtf8(lines));
+      await store.write([{ type: 'put', key: encodeU64(version), value }]);
+    }
     if (cursor === undefined || version > cursor) cursor = version;
   }
 
@@ -104,17 +119,24 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
     const version = options.version();
     if (version === undefined || !options.isLeader()) return repeatMs;
     if (cursor === undefined || version > cursor) {
-      const signedSnapshot = options.signed(version);
-      await record(signedSnapshot);
-      send(signedSnapshot);
+      await vouchAndSend(version);
       publications += 1;
       return 0;
     }
     const waited = now() - publishedAt;
     if (waited < repeatMs || version < cursor) return repeatMs - Math.min(waited, repeatMs - 1);
-    send(options.signed(cursor));
+    await vouchAndSend(cursor);
     repeats += 1;
     return repeatMs;
+  }
+
+  /** What others vouch for now is written down with it: a repetition brings cosignatures of its own time. */
+  async function vouchAndSend(version: number): Promise<void> {
+    const signedSnapshot = options.signed(version);
+    const lines = await options.cosign(signedSnapshot);
+    if (isStopped()) return;
+    await record(signedSnapshot, lines);
+    send(withLines(signedSnapshot, lines));
   }
 
   /** Nobody waits for the network. What did not leave is repeated soon. */
@@ -145,7 +167,7 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
   function begin(): void {
     const version = options.version();
     if (cursor === undefined || version === undefined || version <= cursor || !options.isLeader()) return;
-    send(options.signed(cursor));
+    send(withLines(options.signed(cursor), linesAt(store, cursor)));
   }
 
   begin();
@@ -153,13 +175,14 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
 
   return {
     notify,
-    async note(signedSnapshot) {
-      if (!isStopped()) await record(signedSnapshot);
+    async note(signedSnapshot, lines) {
+      if (!isStopped()) await record(signedSnapshot, lines);
     },
     async published(from, limit) {
-      const versions: number[] = [];
-      for await (const [key] of store.range({ from: encodeU64(from), limit })) versions.push(versionOf(key));
-      return versions;
+      const list: Published[] = [];
+      for await (const [key, value] of store.range({ from: encodeU64(from), limit }))
+        list.push({ version: versionOf(key), lines: linesOf(value) });
+      return list;
     },
     check() {
       if (cursor !== undefined) checkContinues(cursor, options);
@@ -192,7 +215,7 @@ function checkContinues(cursor: number, { store, version, signed }: OutboxOption
   }
   const seen = store.get(encodeU64(cursor));
   assert(seen !== undefined, 'the last published version is not there');
-  if (equalBytes(signed(cursor).snapshot.historyDigest, seen)) return;
+  if (equalBytes(signed(cursor).snapshot.historyDigest, seen.subarray(0, DIGEST_BYTES))) return;
   throw new QedError(
     'consistency-mismatch',
     `another history was published for version ${cursor} than this log has`,
@@ -200,6 +223,15 @@ function checkContinues(cursor: number, { store, version, signed }: OutboxOption
       hint: 'The data is of another log with the same key. Find the data that belongs to what was published.',
     },
   );
+}
+
+function linesAt(store: Store, version: number): string {
+  const value = store.get(encodeU64(version));
+  return value === undefined ? '' : linesOf(value);
+}
+
+function linesOf(value: Uint8Array): string {
+  return decodeUtf8(value.subarray(DIGEST_BYTES)) ?? '';
 }
 
 function versionOf(key: Uint8Array): number {

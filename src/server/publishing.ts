@@ -52,6 +52,11 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
       const { role, term } = node.status();
       return role === 'leader' && term === checkedTerm;
     },
+    async cosign(signedSnapshot) {
+      const lines = await node.cosigning.collect(signedSnapshot);
+      node.showCosigned(signedSnapshot.snapshot.version, lines);
+      return lines;
+    },
     publish: async (signedSnapshot) => gossip?.publish(signedSnapshot),
     onFailure: (error) => logger.error({ err: error }, 'a snapshot could not be published; trying again'),
     now: () => performance.now(),
@@ -88,7 +93,11 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
         qedUrls: urlsOf(api, scheme),
         logger,
         registry: metrics.registry,
-        onPublished: outbox.note,
+        async onPublished(signedSnapshot) {
+          const lines = node.cosigning.known(signedSnapshot);
+          node.showCosigned(signedSnapshot.snapshot.version, lines);
+          await outbox.note(signedSnapshot, lines);
+        },
       });
       node.setGossipAddr(formatAddress(gossip.address));
       return gossip.address;

@@ -34,7 +34,7 @@ export interface ReplicaOptions {
   readonly onApplied?: (() => void) | undefined;
   readonly onEvent: (event: ReplicaEvent) => void;
   /** Answers what peers ask beside what they need to catch up. */
-  readonly answerPeer: (path: string) => Uint8Array | undefined;
+  readonly answerPeer: (path: string) => Promise<Uint8Array | undefined>;
 }
 
 export interface Replica {
@@ -148,7 +148,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       applier?.moved(reached);
       return reached;
     },
-    serve: async (path, signal) => options.answerPeer(path) ?? answerCatchUp(path, signal),
+    serve: async (path, signal) => (await options.answerPeer(path)) ?? answerCatchUp(path, signal),
     onEvent(event) {
       if (event.kind === 'failed') watch.noteFailedWrite(event.error);
       else onEvent(event);
