@@ -152,3 +152,13 @@ it('signs alerts as nothing else: no checkpoint has that form', () => {
   const note = signAlert(alert, { ...identity, privateKey: keyOfSeed(1) });
   expect(note.startsWith('qed alert v1\n{')).toBe(true);
 });
+
+it('sends the kind alone of evidence that is too large for receivers, and keeps all of it here', async () => {
+  const at = world();
+  const alerts = await start(at);
+  const evidence = { kind: 'false-batch', steps: Array.from({ length: 10_000 }, () => 'a step of many') };
+  alerts.raise({ ...outage, kind: 'tampering', evidence });
+  await until('it arrives', () => at.posts.length === 1);
+  expect(at.posts[0]?.body.alert.evidence).toEqual({ kind: 'false-batch', isTooLarge: true });
+  expect(at.raised[0]?.evidence).toBe(evidence);
+});

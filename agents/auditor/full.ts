@@ -48,8 +48,8 @@ interface Segment {
 
 /** Entries fetched and verified at a time. */
 const SEGMENT = 16_384;
-/** A receiver of alerts need not take more. */
-const SENT_EVENTS_MAX = 64;
+/** Evidence about a batch of so many events goes with the alert. */
+const SENT_EVENTS_MAX = 32;
 
 export function openFull(options: FullOptions): Copy {
   const { log, ask, pace, prove, replica, state, primitives, raise } = options;
