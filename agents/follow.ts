@@ -1,9 +1,9 @@
 // What agents that keep a journal have in common: every snapshot that the log publishes goes into it, from gossip and, where gossip has lost some, from the
 // log's own list. A snapshot that contradicts another one is tampering, with both notes as evidence.
 import { Counter, Histogram, type Registry } from 'prom-client';
-import { splitView } from '../src/balloon/evidence.ts';
 import { type SignedSnapshot } from '../src/balloon/proof.ts';
 import { type Received } from '../src/gossip/snapshots.ts';
+import { splitViewOf } from './accuse.ts';
 import { type Agent } from './agent.ts';
 import { type AlertInput } from './alerts.ts';
 import { startIntake, type Intake } from './intake.ts';
@@ -73,12 +73,5 @@ export function followLog({ agent, journal, log, figures, ...options }: FollowOp
 
 /** The log has signed two histories: anybody can check that with the two notes and the vkey. */
 export function contradictionOf(log: KnownLog, known: SignedSnapshot, other: SignedSnapshot): AlertInput {
-  const { version } = known.snapshot;
-  return {
-    kind: 'tampering',
-    subject: 'history',
-    code: 'consistency-mismatch',
-    message: `the log ${log.verifier.name} has signed two different histories for version ${version}`,
-    evidence: splitView(log.verifier, known.checkpoint, other.checkpoint),
-  };
+  return splitViewOf(log, known.snapshot.version, [known.checkpoint, other.checkpoint]);
 }

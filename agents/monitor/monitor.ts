@@ -3,17 +3,16 @@
 //
 // It promises: what it calls tampering it can prove, with an evidence file that anybody checks with the vkey alone. What answers wrongly and proves nothing is
 // inconsistent; what does not answer is an outage; what shows an old state, or nothing new, is stale; what is late lags.
-import { splitView } from '../../src/balloon/evidence.ts';
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { equalBytes } from '../../src/crypto/encoding.ts';
 import { parseLine } from '../../src/gossip/snapshots.ts';
+import { splitViewOf } from '../accuse.ts';
 import { type Agent } from '../agent.ts';
 import { pause, startDelivery, type Delivery } from '../delivery.ts';
 import { followLog, registerFollowFigures, type FollowFigures } from '../follow.ts';
 import { openJournal, type Journal } from '../journal.ts';
 import { type KnownLog } from '../known-log.ts';
 import { type SignedCheckpoint } from '../witness/witness.ts';
-import { accusationOf } from './accuse.ts';
 import { watchConditions } from './conditions.ts';
 import { openHistory } from './history.ts';
 import { keepMarks } from './marks.ts';
@@ -60,8 +59,6 @@ export interface Monitor {
   readonly head: () => SignedSnapshot | undefined;
   /** Somebody has brought a checkpoint that the log has signed. */
   readonly meet: (checkpoint: SignedCheckpoint) => void;
-  /** The log has signed both, for one size. */
-  readonly accuse: (known: SignedCheckpoint, other: SignedCheckpoint) => void;
   readonly status: () => Readonly<Record<string, unknown>>;
   readonly close: () => Promise<void>;
 }
@@ -91,19 +88,14 @@ export async function startMonitor(agent: Agent, options: MonitorOptions): Promi
     .then(begin)
     .catch((error: unknown) => logger.error({ err: error }, 'the monitor cannot begin'));
 
-  function accuse(known: SignedCheckpoint, other: SignedCheckpoint): void {
-    const { log } = knowledge;
-    if (log) agent.alert(accusationOf(log, splitView(log.verifier, known.note, other.note), []));
-  }
-
   return {
     head: () => parts?.history.head,
-    meet(checkpoint) {
-      const known = checkpoint.size > 0 ? parts?.history.known(checkpoint.size - 1) : undefined;
-      if (known === undefined || equalBytes(known.snapshot.historyDigest, checkpoint.root)) return;
-      accuse({ ...checkpoint, note: known.checkpoint }, checkpoint);
+    meet({ size, root, note }) {
+      const { log } = knowledge;
+      const known = size > 0 ? parts?.history.known(size - 1) : undefined;
+      if (!log || known === undefined || equalBytes(known.snapshot.historyDigest, root)) return;
+      agent.alert(splitViewOf(log, size - 1, [known.checkpoint, note]));
     },
-    accuse,
     status: () => (parts ? statusOf(parts) : {}),
     async close() {
       stop.abort();

@@ -6,7 +6,7 @@ import { type AlertInput } from '../alerts.ts';
 import { troubleOf } from '../auditor/ask.ts';
 import { type Journal } from '../journal.ts';
 import { type KnownLog } from '../known-log.ts';
-import { accusationOf } from './accuse.ts';
+import { accusationOf } from '../accuse.ts';
 import { type Conditions } from './conditions.ts';
 import { type History } from './history.ts';
 import { type Marks } from './marks.ts';
@@ -47,7 +47,7 @@ export function openSettling(options: SettlingOptions): Settling {
     const judgement = await history.judge(signed);
     if (judgement.kind === 'contradicts') {
       unproven.delete(version);
-      raise(accusationOf(log, judgement.evidence, [judgement.known, signed]));
+      raise(accusationOf(log, judgement.evidence, [judgement.known.snapshot.version, version]));
       return;
     }
     // Also without a proof: the log has signed that it has so much.

@@ -8,12 +8,16 @@ import { bytesOf } from '../../src/server/bodies.ts';
 import { createApp, type App } from '../../src/server/http.ts';
 import { formatAddress, listen, type Wanted } from '../../src/server/listen.ts';
 import { requestSeconds } from '../../src/server/metrics.ts';
+import { splitViewOf } from '../accuse.ts';
 import { type Agent } from '../agent.ts';
 import { openWitness, type WitnessOptions, type Witness, type WitnessAnswer } from './witness.ts';
 
-export interface ServeWitnessOptions extends Pick<WitnessOptions, 'vouch' | 'onSigned' | 'onConflict'> {
+export interface ServeWitnessOptions extends Pick<WitnessOptions, 'vouch' | 'onSigned'> {
   /** The state of the agent must be on disk. */
-  readonly agent: Pick<Agent, 'identity' | 'knowledge' | 'state' | 'primitives' | 'registry' | 'logger'>;
+  readonly agent: Pick<
+    Agent,
+    'identity' | 'knowledge' | 'state' | 'primitives' | 'registry' | 'logger' | 'alert'
+  >;
   readonly wanted: Wanted;
   /** The name in its vkey. Default: that of the agent's key. */
   readonly name?: string | undefined;
@@ -39,6 +43,10 @@ export async function serveWitness(options: ServeWitnessOptions): Promise<Served
   const witness = openWitness({
     ...options,
     log: () => knowledge.log?.verifier,
+    onConflict(known, other) {
+      const { log } = knowledge;
+      if (log) options.agent.alert(splitViewOf(log, known.size - 1, [known.note, other.note]));
+    },
     cosigner,
     store: state,
     primitives,

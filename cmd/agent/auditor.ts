@@ -3,6 +3,7 @@ import { type Argv } from 'yargs';
 import { QedError } from '../../src/errors.ts';
 import { withSettings } from '../settings.ts';
 import { agentOptions, qedUrlsOption, readUrls, runAgent } from './flags.ts';
+import { checkWitnessFlags, startWitness, witnessOptions } from './witness.ts';
 
 const PORT = 8100;
 
@@ -23,6 +24,7 @@ const options = {
     describe: 'Follow the signed heads and ask random questions, without replaying the log',
   },
   'ask-every': { type: 'number', default: 1, describe: 'Seconds between random questions to the log' },
+  ...witnessOptions,
 } as const;
 
 function build(command: Argv) {
@@ -52,7 +54,8 @@ export function addAuditor(agent: Argv): Argv {
       const askEvery = flags['ask-every'];
       if (!(askEvery >= 0.01 && askEvery <= 86_400))
         throw new QedError('option-malformed', '--ask-every: from 0.01 to 86400 seconds');
-      await runAgent(flags, { role: 'auditor', port: PORT, qedUrls }, (agent) => {
+      checkWitnessFlags(flags);
+      await runAgent(flags, { role: 'auditor', port: PORT, qedUrls }, async (agent) => {
         const auditor = startAuditor(agent, {
           pubUrls,
           storeKey: flags['store-key'],
@@ -60,7 +63,15 @@ export function addAuditor(agent: Argv): Argv {
           askEveryMs: askEvery * 1000,
           statePath: flags.state,
         });
-        return Promise.resolve(auditor);
+        const { vouch } = auditor;
+        const witness = await startWitness(flags, agent, { vouch });
+        agent.setStatus(() => ({ ...auditor.status(), ...witness?.status() }));
+        return {
+          async close() {
+            await witness?.close();
+            await auditor.close();
+          },
+        };
       });
     },
   );

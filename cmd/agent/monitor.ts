@@ -70,10 +70,7 @@ export function addMonitor(agent: Argv): Argv {
         now: Date.now,
         jitter: Math.random,
       });
-      const witness = await startWitness(flags, agent, {
-        onSigned: monitor.meet,
-        onConflict: monitor.accuse,
-      });
+      const witness = await startWitness(flags, agent, { onSigned: monitor.meet });
       agent.setStatus(() => ({ ...monitor.status(), ...witness?.status() }));
       return {
         async close() {

@@ -35,7 +35,7 @@ export function checkWitnessFlags(flags: WitnessFlags): void {
 export async function startWitness(
   flags: WitnessFlags,
   agent: Agent,
-  options: Pick<ServeWitnessOptions, 'vouch' | 'onSigned' | 'onConflict'>,
+  options: Pick<ServeWitnessOptions, 'vouch' | 'onSigned'>,
 ): Promise<ServedWitness | undefined> {
   if (flags['witness-addr'] === undefined) return undefined;
   const { serveWitness } = await import('../../agents/witness/serve.ts');
