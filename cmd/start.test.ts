@@ -214,6 +214,12 @@ describe('says what is wrong, and what to do', () => {
       code: 64,
       says: '/nowhere.json',
     },
+    {
+      name: 'a page that is no origin',
+      args: ['--cors-origin', 'https://a.example,https://b.example/page'],
+      code: 64,
+      says: '--cors-origin: "https://b.example/page"',
+    },
     { name: 'reads for keys without keys', args: ['--read-key-required'], code: 64, says: '--api-key' },
   ];
   for (const { name, args, code, says } of rows) {

@@ -79,6 +79,12 @@ const options = {
   },
   'tls-cert': { type: 'string', describe: 'Certificate, PEM; read again on SIGHUP' },
   'tls-key': { type: 'string', describe: 'Key of the certificate, PEM' },
+  'cors-origin': {
+    type: 'string',
+    describe:
+      'Origins whose pages may ask the API from a browser, with commas between them, or * for all; they may not add',
+    defaultDescription: 'none',
+  },
   'store-events': { type: 'boolean', describe: 'Keep the events themselves, not only their digests' },
   'rate-limit': { type: 'number', describe: 'Requests a second from one address; more are refused' },
   drills: {
@@ -141,7 +147,7 @@ async function runServer(flags: Flags, command: 'start' | 'rebuild'): Promise<vo
   const { startServer } = await import('../src/server/server.ts');
   const stopping = new AbortController();
   const stopped = untilStopped().then(() => stopping.abort());
-  const server = await startServer({
+  const starting = startServer({
     path: flags.path,
     raftPath: flags.raftpath,
     logKeyPath: flags['private-key'],
@@ -161,9 +167,16 @@ async function runServer(flags: Flags, command: 'start' | 'rebuild'): Promise<vo
     access: () => access,
     tls,
     httpLimits: { rateMax: flags['rate-limit'] ?? 0 },
+    corsOrigins: readOrigins(flags['cors-origin']),
     logger,
     software,
   });
+  const server = await starting.catch((error: unknown) => {
+    // It was told to stop while it waited for a cluster to join.
+    if (stopping.signal.aborted) return undefined;
+    throw error;
+  });
+  if (!server) return;
   console.log(greeting(server, flags, tls !== undefined));
   process.on('SIGHUP', () => {
     try {
@@ -321,6 +334,15 @@ function readGossip(flags: Flags): ServerOptions['gossip'] {
   const join = (joined ?? '').split(',').filter((one) => one !== '');
   for (const one of join) dialAddress(one, '--gossip-join-addr');
   return { address, flag, isPortFree: text === undefined, join };
+}
+
+function readOrigins(list: string | undefined): readonly string[] | undefined {
+  return list?.split(',').map((origin) => {
+    if (origin === '*' || (URL.canParse(origin) && new URL(origin).origin === origin)) return origin;
+    throw new QedError('option-malformed', `--cors-origin: ${JSON.stringify(origin)} is not an origin`, {
+      hint: 'It looks like https://example.org, without a path.',
+    });
+  });
 }
 
 function readTls(flags: Flags): Tls | undefined {

@@ -14,6 +14,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import { type Socket } from 'node:net';
 import { errorTable, QedError } from '../errors.ts';
 import { checkAccess, type Access, type Scope } from './auth.ts';
+import { letPagesAsk, refusePage } from './cors.ts';
 import { type Metrics } from './metrics.ts';
 
 declare module 'fastify' {
@@ -35,6 +36,8 @@ export interface AppOptions {
   readonly logger: FastifyBaseLogger;
   readonly tls?: Tls | undefined;
   readonly limits?: Partial<HttpLimits>;
+  /** Origins whose pages may ask questions; none unless said otherwise (cors.ts). */
+  readonly corsOrigins?: readonly string[] | undefined;
 }
 
 export interface HttpLimits {
@@ -101,6 +104,7 @@ export async function createApp(options: AppOptions) {
       hint: 'GET /docs lists what there is.',
     });
   });
+  if (options.corsOrigins) letPagesAsk(app, options.corsOrigins);
   const headers = {
     ...plainHeaders,
     ...(options.tls ? { 'strict-transport-security': 'max-age=31536000' } : {}),
@@ -108,7 +112,9 @@ export async function createApp(options: AppOptions) {
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers(headers);
     const scope = request.is404 ? 'anyone' : (request.routeOptions.config.scope ?? 'admin');
-    if (scope !== 'anyone') checkAccess(options.access(), scope, request.headers);
+    const access = options.access();
+    if (scope !== 'anyone') checkAccess(access, scope, request.headers);
+    if (access.keys.length === 0 && (scope === 'append' || scope === 'admin')) refusePage(request.headers);
     done();
   });
   app.addHook('onResponse', (request, reply, done) => {

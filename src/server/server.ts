@@ -24,6 +24,8 @@ export interface ServerOptions extends Omit<NodeOptions, 'metrics' | 'listeners'
   readonly access: () => Access;
   readonly tls?: Tls | undefined;
   readonly httpLimits?: Partial<HttpLimits>;
+  /** Origins whose pages may ask the API. */
+  readonly corsOrigins?: readonly string[] | undefined;
   /** Management takes orders to disturb the ways to other nodes. */
   readonly hasDrills?: boolean | undefined;
   readonly logger: FastifyBaseLogger;
@@ -106,7 +108,8 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     publishing = await openPublishing({ ...options, node, metrics });
     const keepEvents = options.storeEvents ?? false;
     const { outbox } = publishing;
-    const api = await buildApi(node, { ...shared, tls, isTls, keepEvents, outbox });
+    const { corsOrigins } = options;
+    const api = await buildApi(node, { ...shared, tls, isTls, keepEvents, outbox, corsOrigins });
     note('raftAddr', ports.raft.wanted.address);
     const httpAddress = await start('httpAddr', api, ports.http);
     await start(
