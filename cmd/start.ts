@@ -250,6 +250,11 @@ function logEvent(logger: Logger, event: NodeEvent): void {
     case 'catch-up-failed':
       logger.warn({ err: event.error }, 'could not catch up; trying again');
       return;
+    case 'disagreement':
+      logger.error(
+        `${event.nodeId ?? 'this node'} has another history digest at size ${event.size} than ${event.nodeId === undefined ? 'the leader' : 'this node'}: who is wrong is found out now`,
+      );
+      return;
     case 'duty-failed':
       logger.warn({ err: event.error }, 'what a leader does by the clock did not work out; trying again');
       return;

@@ -11,6 +11,8 @@ export interface QedProcess {
   /** Resolves when it has ended. */
   readonly kill: (signal: 'SIGKILL' | 'SIGTERM') => Promise<void>;
   readonly isRunning: () => boolean;
+  /** Undefined while it runs, and when a signal ended it. */
+  readonly exitCode: () => number | undefined;
 }
 
 export interface Processes {
@@ -44,9 +46,11 @@ export function qedProcesses(): Processes {
 function follow(child: ChildProcess): QedProcess {
   let output = '';
   let isRunning = true;
+  let exitCode: number | undefined;
   const ended = new Promise<void>((resolve) => {
-    child.on('close', () => {
+    child.on('close', (code) => {
       isRunning = false;
+      exitCode = code ?? undefined;
       resolve();
     });
   });
@@ -55,6 +59,7 @@ function follow(child: ChildProcess): QedProcess {
   return {
     output: () => output,
     isRunning: () => isRunning,
+    exitCode: () => exitCode,
     async kill(signal) {
       child.kill(signal);
       await ended;
