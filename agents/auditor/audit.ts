@@ -242,7 +242,7 @@ export function startAudit(options: AuditOptions): Audit {
     if (shown === undefined) return;
     watchAge(shown.version);
     if (shown.signed !== undefined) await meet(pendingOf(shown.signed, 'log'));
-    if (copy.rootAt !== undefined) await compareListed();
+    if (copy.holdsAll) await compareListed();
   }
 
   /** An old state is genuine and proves nothing against the log. It is a log that forgot, or one that hides what is new. */

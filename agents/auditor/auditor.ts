@@ -2,8 +2,6 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { Counter, Gauge } from 'prom-client';
-import { type Checkpoint } from '../../src/crypto/checkpoint.ts';
-import { equalBytes } from '../../src/crypto/encoding.ts';
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { type Checkpoint } from '../../src/crypto/checkpoint.ts';
 import { equalBytes } from '../../src/crypto/encoding.ts';
@@ -40,9 +38,8 @@ export interface AuditorOptions {
 }
 
 export interface Auditor {
-  /** For a witness that cosigns only what is replayed. With --sample, that it grew out of what was cosigned before has to do. */
-  readonly vouch: (checkpoint: Pick<Checkpoint, 'size' | 'root'>) => Promise<'yes' | 'later' | 'never'>;
-  readonly status: () => Readonly<Record<string, unknown>>;
+  /** Undefined while the log is not known. */
+  readonly audit: () => Audit | undefined;
   /** What a witness may cosign: what was replayed. Waits a little for the replay, since a log may ask before it publishes. */
   readonly vouch: Vouch;
   readonly status: () => Readonly<Record<string, unknown>>;
@@ -72,8 +69,7 @@ export function startAuditor(agent: Agent, options: AuditorOptions): Auditor {
   let running: Running | undefined;
   let failure: string | undefined;
   const figures = registerFigures(agent, () => running);
-  const status = (): Readonly<Record<string, unknown>> => statusOf(running, failure);
-  agent.setStatus(status);
+  agent.setStatus(() => statusOf(running, failure));
 
   function onBroken(error: unknown): void {
     failure = error instanceof Error ? error.message : String(error);
@@ -88,8 +84,7 @@ export function startAuditor(agent: Agent, options: AuditorOptions): Auditor {
   });
   begun.catch(onBroken);
   return {
-    status,
-    vouch: (checkpoint) => Promise.resolve(vouchFor(running, checkpoint)),
+    audit: () => running?.audit,
     vouch: (checkpoint) => vouchFor(checkpoint, running, stop.signal),
     status: () => statusOf(running, failure),
     async close() {
@@ -118,18 +113,6 @@ async function vouchFor(
     if (waitedMs % VOUCH_ASK_MS === 0) audit.recheck();
     await pause(VOUCH_STEP_MS, signal);
   }
-  return 'later';
-}
-
-function vouchFor(
-  running: Running | undefined,
-  { size, root }: Pick<Checkpoint, 'size' | 'root'>,
-): 'yes' | 'later' | 'never' {
-  if (running === undefined) return 'later';
-  const { copy, audit } = running;
-  if (copy.rootAt === undefined) return 'yes';
-  if (size <= copy.size) return equalBytes(copy.rootAt(size), root) ? 'yes' : 'never';
-  audit.recheck();
   return 'later';
 }
 

@@ -15,8 +15,8 @@ export interface Copy {
   readonly size: number;
   /** The newest state that was found to belong to the log's one history. It may lie before the end of what is verified on the way to it, or behind it. */
   readonly head: SignedSnapshot | undefined;
-  /** The history digest at a size that is verified; undefined where only the log can be asked for it. */
-  readonly rootAt: ((size: number) => Uint8Array) | undefined;
+  /** Whether an earlier state is compared without asking the log. */
+  readonly holdsAll: boolean;
   /** The root of a size that is replayed; undefined for others. */
   readonly rootAt: (size: number) => Uint8Array | undefined;
   /** To be waited after a step. */

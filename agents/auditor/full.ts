@@ -235,7 +235,7 @@ export function openFull(options: FullOptions): Copy {
     get head() {
       return reached;
     },
-    rootAt: (size) => replica.rootAt(size),
+    holdsAll: true,
     rootAt: (size) => (size <= replica.size ? replica.rootAt(size) : undefined),
     restMs: 0,
     compare,

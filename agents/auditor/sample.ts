@@ -58,7 +58,7 @@ export function openSample({ log, ask, prove, state, primitives, raise, below, n
     get head() {
       return head;
     },
-    rootAt: undefined,
+    holdsAll: false,
     rootAt: () => undefined,
     restMs: REST_MS,
     async compare(signed) {
