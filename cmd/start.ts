@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { createSecureContext } from 'node:tls';
 import { type Argv } from 'yargs';
+import { parsePolicy } from '../src/crypto/policy.ts';
 import { QedError } from '../src/errors.ts';
 import type { MemberStatus } from '../src/replication/cluster.ts';
 import { dialAddress } from '../src/gossip/address.ts';
@@ -85,7 +86,19 @@ const options = {
       'Origins whose pages may ask the API from a browser, with commas between them, or * for all; they may not add',
     defaultDescription: 'none',
   },
-  'store-events': { type: 'boolean', describe: 'Keep the events themselves, not only their digests' },
+  'witness-policy': {
+    type: 'string',
+    describe:
+      'C2SP tlog-policy with the URLs of outside witnesses: snapshots are published when its quorum has cosigned',
+  },
+  'witness-fail-open': {
+    type: 'boolean',
+    describe: 'Publish without the witnesses while too few of them answer',
+  },
+  'store-events': {
+    type: 'boolean',
+    describe: 'Keep the events themselves, not only their digests: each on the node that took it',
+  },
   'rate-limit': { type: 'number', describe: 'Requests a second from one address; more are refused' },
   drills: {
     type: 'boolean',
@@ -164,6 +177,7 @@ async function runServer(flags: Flags, command: 'start' | 'rebuild'): Promise<vo
     hasDrills: flags.drills,
     isRebuilt: command === 'rebuild',
     gossip: readGossip(flags),
+    witnesses: await readWitnesses(flags),
     access: () => access,
     tls,
     httpLimits: { rateMax: flags['rate-limit'] ?? 0 },
@@ -273,6 +287,15 @@ function describeMember({ nodeId, raftAddr, isVoter }: MemberStatus): string {
   return `${nodeId} at ${raftAddr}${isVoter ? '' : ', not a voter yet'}`;
 }
 
+/** Its network is loaded only where there are witnesses. */
+async function readWitnesses(flags: Flags): Promise<ServerOptions['witnesses']> {
+  const { 'witness-policy': path, 'witness-fail-open': isOpen = false } = flags;
+  if (path === undefined) return undefined;
+  const policy = parsePolicy(readText(path, '--witness-policy'));
+  const { nodeTransport } = await import('../src/client/transport-node.ts');
+  return { policy, isOpen, transport: nodeTransport({ connections: 2 }).transport };
+}
+
 function readJoin(flags: Flags, isTls: boolean): ServerOptions['join'] {
   const { 'join-addr': text, 'api-key': apiKey } = flags;
   if (text === undefined) return undefined;
@@ -376,13 +399,15 @@ function readTls(flags: Flags): Tls | undefined {
 }
 
 function readPem(path: string, flag: string): string {
+  return readText(path, flag, 'Make certificates with: qed generate certs');
+}
+
+function readText(path: string, flag: string, hint?: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new QedError('option-malformed', `${flag}: ${path} cannot be read: ${String(cause)}`, {
-      hint: 'Make certificates with: qed generate certs',
-      cause,
-    });
+    const why = { cause, ...(hint === undefined ? {} : { hint }) };
+    throw new QedError('option-malformed', `${flag}: ${path} cannot be read: ${String(cause)}`, why);
   }
 }
 

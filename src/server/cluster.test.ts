@@ -136,6 +136,18 @@ it('becomes a cluster by joining, takes adds on every node and shows them on eve
     });
   }));
 
+it('finds an event itself wherever it is kept, and keeps it from then on', () =>
+  withWorld(async (world) => {
+    const [a, b, c] = await startThree(world, { storeEvents: true });
+    expect((await add(b, 'kept by b')).status).toBe(201);
+    await Promise.all([a, c].map(({ node }) => node.linearize()));
+    const { httpAddr } = c.addresses;
+    expect(await send(httpAddr, '/events/0')).toMatchObject({ status: 200, json: { event: 'kept by b' } });
+    await world.stop(b);
+    expect(await send(httpAddr, '/events/0')).toMatchObject({ json: { event: 'kept by b' } });
+    expect(await send(a.addresses.httpAddr, '/events/0')).toMatchObject({ json: { event: 'kept by b' } });
+  }));
+
 it('goes on without its leader, and takes it back without being told where the others are', () =>
   withWorld(async (world) => {
     const [a, b, c] = await startThree(world);

@@ -63,7 +63,7 @@ it('is after a restart what it was before', async () => {
   await node.close();
   const { node: again } = await openTestNode({ disks, storeEvents: true });
   expect(again.latest().json).toBe(latest);
-  expect(Buffer.from(again.event(1).event!).toString()).toBe('b');
+  expect(Buffer.from((await again.event(1)).event!).toString()).toBe('b');
   checkReceipts(again, receipts);
   receipts.push(await addWithReceipt(again, 'c'));
   checkReceipts(again, receipts);
@@ -108,9 +108,8 @@ it('takes a clock that is set back for one that stands still', async () => {
   let at = 0;
   const { node } = await openTestNode({ now: () => times[at++]! });
   for (const event of ['a', 'b', 'c', 'd', 'e']) await add(node, event);
-  expect([0, 1, 2, 3, 4].map((version) => node.event(version).entry.time)).toEqual([
-    1000, 2000, 2000, 2000, 2500,
-  ]);
+  const logged = await Promise.all([0, 1, 2, 3, 4].map((version) => node.event(version)));
+  expect(logged.map(({ entry }) => entry.time)).toEqual([1000, 2000, 2000, 2000, 2500]);
   await node.close();
 });
 
@@ -187,7 +186,7 @@ it('stops serving when an event that it kept has another digest', async () => {
   const { node } = await openTestNode({ disks, storeEvents: true });
   await add(node, 'a');
   for (const [key] of disks.events.values) disks.events.values.set(key, Buffer.from('another'));
-  expect(() => node.event(0)).toThrow('has another digest');
+  await expect(node.event(0)).rejects.toThrow('has another digest');
   expect(() => node.latest()).toThrow('has another digest');
   expect(node.health()).toMatchObject({ isReady: false, error: { code: 'store-corrupt' } });
   await node.close();

@@ -13,7 +13,7 @@ import {
   type SignedSnapshot,
 } from '../balloon/proof.ts';
 import { signSnapshot } from '../balloon/sign.ts';
-import { decodeUtf8, encodeUtf8 } from '../crypto/encoding.ts';
+import { decodeUtf8, encodeHex, encodeUtf8 } from '../crypto/encoding.ts';
 import { nativeHash } from '../crypto/hash-node.ts';
 import { type Hash } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
@@ -26,6 +26,7 @@ import { type LogStatus } from '../replication/replicated-log.ts';
 import { openDurableBalloon, type BalloonEvent, type DurableBalloon } from '../storage/durable-balloon.ts';
 import { openLevelStore } from '../storage/level.ts';
 import { type Store } from '../storage/store.ts';
+import { EVENT_BYTES_MAX } from './bodies.ts';
 import { batcherLimits, createBatcher, type Added, type AddRequest, type BatcherLimits } from './batcher.ts';
 import { createCosigning, withLines, type Cosigning } from './cosigning.ts';
 import { startDuties, type Duties } from './duties.ts';
@@ -110,7 +111,8 @@ export interface Node {
     version?: number,
   ) => { proof: MembershipProof; signed: Signed };
   readonly incremental: (start: number, end: number) => IncrementalProof;
-  readonly event: (version: number) => { entry: Entry; event: Uint8Array | undefined };
+  /** With the event itself where nodes keep events, and one of them has it. */
+  readonly event: (version: number) => Promise<{ entry: Entry; event: Uint8Array | undefined }>;
   readonly tile: (name: TileName) => Uint8Array;
   /** Undefined while the log is empty. */
   readonly version: number | undefined;
@@ -138,6 +140,8 @@ export interface Node {
   readonly close: () => Promise<void>;
 }
 
+const EVENT_PATH = 'event/';
+const EVENT_LIMITS = { bytesMax: EVENT_BYTES_MAX, timeoutMs: 5_000 } as const;
 const GOSSIP_LIMITS = { bytesMax: 300, timeoutMs: 2_000 } as const;
 
 /** Opens a node on its data directory. What was opened is closed again when a later part cannot be. */
@@ -280,6 +284,7 @@ export async function composeNode(
     waitMs: options.cosignMs,
   });
   async function answerPeer(path: string): Promise<Uint8Array | undefined> {
+    if (path.startsWith(EVENT_PATH)) return payloads?.answer(path.slice(EVENT_PATH.length));
     if (path === 'gossip') return gossipAddr === undefined ? undefined : encodeUtf8(gossipAddr);
     return cosigning.answer(path);
   }
@@ -309,7 +314,9 @@ export async function composeNode(
     now: options.now,
     async propose(payload, requests) {
       if (payloads) await payloads.keep(requests).catch(failWrite);
-      return propose(payload).catch((error: unknown) => {
+      // The same request under the same key is logged once, so a record of such may be sent again when no answer came.
+      const isRepeatable = requests.every(({ key }) => key !== undefined);
+      return propose(payload, { isRepeatable }).catch((error: unknown) => {
         const { failure } = log.status();
         if (failure) watch.noteFailedWrite(failure);
         throw error;
@@ -347,6 +354,12 @@ export async function composeNode(
       metrics.refused.inc({ code: error instanceof QedError ? error.code : 'bug' });
       throw error;
     }
+  }
+
+  /** Each event is kept by the node that took it, and by those that were asked for it. */
+  function askForEvent(eventDigest: Uint8Array): Promise<Uint8Array | undefined>[] {
+    const path = EVENT_PATH + encodeHex(eventDigest);
+    return log.peers().map((peer) => peer.fetch(path, EVENT_LIMITS).catch(() => undefined));
   }
 
   function membership(eventDigest: Uint8Array, version: number | undefined) {
@@ -387,11 +400,13 @@ export async function composeNode(
     },
     membership: (eventDigest, version) => ask(() => membership(eventDigest, version)),
     incremental: (start, end) => ask(() => incremental(start, end)),
-    event: (version) =>
-      ask(() => {
-        const entry = balloon.entry(version);
-        return { entry, event: payloads?.read(entry.eventDigest) };
-      }),
+    async event(version) {
+      const { entry, event } = ask(() => {
+        const found = balloon.entry(version);
+        return { entry: found, event: payloads?.read(found.eventDigest) };
+      });
+      return { entry, event: event ?? (await payloads?.fetch(entry.eventDigest, askForEvent)) };
+    },
     tile: (name) => ask(() => tileBytes(balloon.view, name)),
     get version() {
       return balloon.snapshot?.version;

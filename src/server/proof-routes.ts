@@ -120,17 +120,21 @@ export function proofRoutes(app: App, node: Node): void {
         querystring: freshness,
         tags: ['read'],
         summary: 'What is logged at a version',
-        description: 'With the event itself where the node keeps events (qed start --store-events).',
+        description:
+          'With the event itself where the nodes keep events (qed start --store-events): a node that lacks it asks the others.',
         params: byVersion,
         response: { 200: loggedEventAnswer, ...refusals },
       },
     },
-    (request, reply) => sendEvent(reply, node, versionOf(request)),
+    async (request, reply) => sendEvent(reply, await node.event(versionOf(request)), versionOf(request)),
   );
 }
 
-function sendEvent(reply: FastifyReply, node: Node, version: number): FastifyReply {
-  const { entry, event } = node.event(version);
+function sendEvent(
+  reply: FastifyReply,
+  { entry, event }: Awaited<ReturnType<Node['event']>>,
+  version: number,
+): FastifyReply {
   const text = event && decodeUtf8(event);
   const content = event && (text === undefined ? { eventBase64: encodeBase64(event) } : { event: text });
   const { eventDigest, hyperDigest, time } = entry;
