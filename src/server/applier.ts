@@ -6,7 +6,7 @@
 // A database that catches up from peers jumps over records: `moved` says so, and who waits for one of them is told the same.
 import { decodeLogItem } from '../balloon/record.ts';
 import { QedError } from '../errors.ts';
-import { type ReplicatedLog } from '../replication/replicated-log.ts';
+import { type AppendOptions, type ReplicatedLog } from '../replication/replicated-log.ts';
 import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts';
 
 export interface ApplierOptions {
@@ -25,7 +25,7 @@ export interface ApplierOptions {
 
 export interface Applier {
   /** Appends a record to the log; resolves when it is applied. */
-  readonly propose: (payload: Uint8Array) => Promise<Applied>;
+  readonly propose: (payload: Uint8Array, options?: AppendOptions) => Promise<Applied>;
   /** Resolves when all records up to `index` are applied. */
   readonly reach: (index: number) => Promise<void>;
   /** The database got everything up to `index` from elsewhere. The loop was told by the log, and goes on behind it. */
@@ -124,11 +124,11 @@ export function startApplier(options: ApplierOptions): Applier {
     reachers.clear();
   }
 
-  async function propose(payload: Uint8Array): Promise<Applied> {
+  async function propose(payload: Uint8Array, options: AppendOptions = {}): Promise<Applied> {
     if (hasEnded) throw new QedError('store-closed', 'records are not applied any more', { cause: failure });
     proposing += 1;
     try {
-      const index = await log.append(payload);
+      const index = await log.append(payload, options);
       const applied = early.get(index);
       if (applied) return applied;
       return await new Promise((resolve, reject) => {

@@ -7,7 +7,7 @@ import { type Hash } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
 import { catchUp, createCatchUpAnswers } from '../replication/catch-up.ts';
 import { type ClusterEvent, type ClusterLog, type ClusterLogOptions } from '../replication/cluster.ts';
-import { type LogStatus } from '../replication/replicated-log.ts';
+import { type AppendOptions, type LogStatus } from '../replication/replicated-log.ts';
 import { type Peer } from '../replication/transport.ts';
 import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts';
 import { type Store } from '../storage/store.ts';
@@ -40,7 +40,7 @@ export interface ReplicaOptions {
 export interface Replica {
   readonly log: ClusterLog;
   /** Appends a record; resolves when it is applied here. */
-  readonly propose: (payload: Uint8Array) => Promise<Applied>;
+  readonly propose: (payload: Uint8Array, options?: AppendOptions) => Promise<Applied>;
   /** Resolves when everything that any node acknowledged before the call is applied here. */
   readonly linearize: (signal?: AbortSignal) => Promise<void>;
   /** Why it is not in step with its cluster; undefined when it is. */
@@ -178,8 +178,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
 
   return {
     log,
-    propose(payload) {
-      return applier ? applier.propose(payload) : Promise.reject(notInStep());
+    propose(payload, options) {
+      return applier ? applier.propose(payload, options) : Promise.reject(notInStep());
     },
     linearize,
     lateness: () => lateness,
