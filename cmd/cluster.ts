@@ -24,6 +24,8 @@ export function addClusterTo(main: Argv, world: World): Argv {
       addCommand(cluster, delays, world);
       return cluster
         .demandCommand(1, 'Name what to do with the cluster.')
+        .example('$0 cluster create && $0 cluster run', 'three nodes, until qed cluster stop')
+        .example('$0 cluster failover', 'kills the leader five times')
         .epilogue(
           'Exit codes: 0 done, 1 something is lost or not ready, 2 could not be done, 64 wrong command line.',
         );

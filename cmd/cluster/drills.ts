@@ -46,6 +46,7 @@ export const failover: ClientCommand<typeof failoverOptions> = {
           workers,
           rate,
           signal: interrupted.signal,
+          onStep: world.err,
           onRound: (round, number) => (json ? world.err : world.out)(describeRound(round, number)),
         }),
       );
@@ -73,7 +74,7 @@ export const delay: ClientCommand<typeof delayOptions> = {
   options: delayOptions,
   positional: (command) =>
     command
-      .positional('action', { choices: delayOptions.action.choices, describe: delayOptions.action.describe })
+      .positional('action', { describe: delayOptions.action.describe })
       .positional('time', { type: 'string', describe: delayOptions.time.describe }),
   examples: [
     ['$0 cluster delay add 50ms', 'as between continents; a round trip takes twice as long'],

@@ -37,6 +37,8 @@ export interface FailoverOptions {
   readonly rate: number;
   readonly signal?: AbortSignal | undefined;
   readonly onRound: (round: Round, number: number) => void;
+  /** What takes a while now. */
+  readonly onStep: (line: string) => void;
 }
 
 const SETTLED_MS = 60_000;
@@ -47,7 +49,7 @@ const LOOK_MS = 10;
 const CALM_MS = 700;
 
 export async function runFailover(cluster: Cluster, options: FailoverOptions): Promise<Failover> {
-  const { ways, rounds, signal, onRound, workers, rate } = options;
+  const { ways, rounds, signal, onRound, onStep, workers, rate } = options;
   await untilSettled(cluster, SETTLED_MS, signal);
   const since = Math.max(0, ...(await viewsOf(cluster)).map(({ version }) => version ?? 0));
   const load = startLoad(cluster, { workers, rate });
@@ -62,7 +64,9 @@ export async function runFailover(cluster: Cluster, options: FailoverOptions): P
   } finally {
     await load.stop();
   }
+  onStep('waiting until all nodes have the same log');
   await untilAgree(cluster, 'latest', { limitMs: BACK_MS, signal });
+  onStep(`reading it back: ${load.acknowledged.size} acknowledged events are looked for`);
   return { rounds: done, verdict: await judge(cluster, load, since), unanswered: load.unanswered };
 }
 

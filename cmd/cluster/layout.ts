@@ -94,13 +94,18 @@ export async function createCluster({
   if (firstPort === undefined && hosts !== undefined) firstPort = PORTS.first;
   else firstPort = await findPorts(count, firstPort);
   const nodes = Array.from({ length: count }, (_, at) => nodeAt(at, firstPort, hosts?.[at] ?? HOST));
-  for (const part of ['keys', 'data', 'logs', 'pids'])
-    mkdirSync(join(directory, part), { recursive: true, mode: 0o700 });
+  attempt('made', directory, () => {
+    for (const part of ['keys', 'data', 'logs', 'pids'])
+      mkdirSync(join(directory, part), { recursive: true, mode: 0o700 });
+  });
   const { vkey, verifier } = createKeyFiles(logKeyPath(directory), {
     name: origin ?? defaultOrigin,
     type: LOG_KEY,
   });
-  writeFileSync(apiKeyPath(directory), `${randomBytes(32).toString('hex')}\n`, { flag: 'wx', mode: 0o600 });
+  const apiKey = randomBytes(32).toString('hex');
+  attempt('written', apiKeyPath(directory), () =>
+    writeFileSync(apiKeyPath(directory), `${apiKey}\n`, { flag: 'wx', mode: 0o600 }),
+  );
   writeConfig(directory, {
     format: 'qed cluster v1',
     origin: verifier.name,
@@ -181,17 +186,30 @@ export function markFounded({ directory, origin, vkey, nodes }: Cluster): void {
 /** In one step: the file is whole or as it was. */
 function writeConfig(directory: string, config: Config): void {
   const path = configPath(directory);
-  writeFileSync(`${path}.new`, `${JSON.stringify(config, undefined, 2)}\n`);
-  renameSync(`${path}.new`, path);
+  attempt('written', path, () => {
+    writeFileSync(`${path}.new`, `${JSON.stringify(config, undefined, 2)}\n`);
+    renameSync(`${path}.new`, path);
+  });
+}
+
+function attempt(done: string, path: string, work: () => void): void {
+  try {
+    work();
+  } catch (cause) {
+    throw new QedError('store-failed', `${path} cannot be ${done}: ${String(cause)}`, {
+      hint: 'Name another --dir, or give this user the right to write there.',
+      cause,
+    });
+  }
 }
 
 /** Removes what `createCluster` and the nodes made, and the directory if nothing else is in it. */
 export function removeCluster({ directory }: Cluster): void {
   // The configuration last: as long as it is there, this can be repeated.
-  for (const part of ['data', 'logs', 'pids', 'keys'])
-    rmSync(join(directory, part), { recursive: true, force: true });
-  for (const file of ['cluster.json.new', 'lock', 'cluster.json'])
-    rmSync(join(directory, file), { force: true });
+  const parts = ['data', 'logs', 'pids', 'keys', 'cluster.json.new', 'lock', 'cluster.json'];
+  attempt('removed', directory, () => {
+    for (const part of parts) rmSync(join(directory, part), { recursive: true, force: true });
+  });
   try {
     rmdirSync(directory);
   } catch {

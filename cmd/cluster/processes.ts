@@ -195,7 +195,10 @@ async function answers(node: ClusterNode): Promise<boolean> {
 function lastWords(path: string): string {
   const lines = readFileSync(path, 'utf8').trimEnd().split('\n').slice(-TAIL_LINES);
   const why = lines.findLastIndex((line) => line.startsWith('qed: '));
-  return lines.slice(Math.max(why, 0)).join('\n     ').replace(/^qed: /, '');
+  return lines
+    .slice(Math.max(why, 0))
+    .join('\n     ')
+    .replace(/^qed: /, '');
 }
 
 /** Returns false when the node does not run. */

@@ -123,6 +123,7 @@ async function failOver(way: 'kill' | 'pause', limitMs: number): Promise<void> {
       workers: 16,
       rate: 0,
       onRound: () => undefined,
+      onStep: () => undefined,
     });
     const times = rounds.map(({ leaderMs }) => leaderMs);
     const worst = Math.max(...times);
