@@ -156,7 +156,7 @@ export class Appends {
   }
 
   #try(leader: number, record: Uint8Array, { end, signal, isRepeatable = false }: Limits): Promise<number> {
-    const { ownId, forward } = this.#options;
+    const { ownId, proposals, forward } = this.#options;
     return new Promise((resolve, reject) => {
       const finish = (): void => {
         this.#tries.delete(attempt);
@@ -170,20 +170,8 @@ export class Appends {
       const attempt = { to: leader === ownId ? undefined : leader, end, isRepeatable, giveUp };
       this.#tries.add(attempt);
       signal?.addEventListener('abort', abort, { once: true });
-      const answer = leader === ownId ? this.#propose(record) : forward(leader, record);
+      const answer = leader === ownId ? proposals.add(record) : forward(leader, record);
       answer.finally(finish).then(resolve, reject);
-    });
-  }
-
-  #propose(record: Uint8Array): Promise<number> {
-    const { driver, proposals } = this.#options;
-    // A view of its own, so that the same bytes may be appended twice.
-    const data = record.subarray();
-    return proposals.add(data, () => {
-      if (driver.propose(data) === undefined) return;
-      if (!driver.isLeader || driver.isHandingOver)
-        throw new QedError('no-leader', 'the leadership changes at this moment', { hint: 'Try again soon.' });
-      throw new QedError('busy', 'too much waits for a majority', { hint: 'Try again soon.' });
     });
   }
 }

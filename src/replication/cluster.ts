@@ -276,7 +276,7 @@ class ClusterNode implements ClusterLog {
   readonly #self: NodeRecord;
   readonly #storage: RaftStorage;
   readonly #driver: RaftDriver;
-  readonly #proposals = new Proposals();
+  readonly #proposals = new Proposals((group) => this.#driver.propose(group));
   readonly #forwards: Forwards;
   readonly #appends: Appends;
   readonly #reads: ReadRequests;

@@ -3,25 +3,33 @@ import { QedError } from '../errors.ts';
 import { type Entry } from '../raft/message.ts';
 import { Proposals } from './proposals.ts';
 
-const entry = (index: number, term: number, data = new Uint8Array(0)): Entry => ({
-  type: 'EntryNormal',
-  index,
-  term,
-  data,
-});
+const noData = new Uint8Array(0);
+const entry = (index: number, term: number): Entry => ({ type: 'EntryNormal', index, term, data: noData });
 
-/** Places a record there and says, when asked, what became of it. */
-function place(proposals: Proposals, index: number, term: number): () => Promise<string | number> {
-  const data = new Uint8Array(1);
-  let outcome: string | number = 'open';
-  proposals
-    .add(data, () => proposals.placed([entry(index, term, data)]))
-    .then(
-      (at) => (outcome = at),
-      (error: unknown) => (outcome = error instanceof QedError ? error.code : String(error)),
+/** Where the first two bytes of a record say is its place: index and term. */
+function openProposals(): Proposals {
+  const proposals = new Proposals((group) =>
+    proposals.placed(group.map((data) => ({ type: 'EntryNormal', index: data[0]!, term: data[1]!, data }))),
+  );
+  return proposals;
+}
+
+/** A turn of the event loop later everything is placed, and all answers are in. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** Proposes records and says, when asked, what became of them. */
+async function place(
+  proposals: Proposals,
+  ...places: readonly (readonly [index: number, term: number])[]
+): Promise<() => Promise<unknown[]>> {
+  const outcomes: unknown[] = places.map(() => 'open');
+  for (const [at, bytes] of places.entries())
+    proposals.add(Uint8Array.from(bytes)).then(
+      (index) => (outcomes[at] = index),
+      (error: unknown) => (outcomes[at] = error instanceof QedError ? error.code : error),
     );
-  // A turn of the event loop later all answers are in.
-  return () => new Promise((resolve) => setImmediate(() => resolve(outcome)));
+  await turn();
+  return () => turn().then(() => outcomes);
 }
 
 describe('a proposal', () => {
@@ -70,10 +78,10 @@ describe('a proposal', () => {
     ],
     ['lost when a later term begins before its place', [[6, 3]], 'no-leader'],
   ])('is %s', async (_, commits, expected) => {
-    const proposals = new Proposals();
-    const outcome = place(proposals, 7, 2);
+    const proposals = openProposals();
+    const outcomes = await place(proposals, [7, 2]);
     for (const [index, term] of commits) proposals.committed(entry(index, term));
-    expect(await outcome()).toBe(expected);
+    expect(await outcomes()).toEqual([expected]);
   });
 
   it('of an earlier office shares its place with one of the present office', async () => {
@@ -81,34 +89,44 @@ describe('a proposal', () => {
       [2, [7, 'no-leader']],
       [4, ['no-leader', 7]],
     ] as const) {
-      const proposals = new Proposals();
-      const outcomes = [place(proposals, 7, 2), place(proposals, 7, 4)];
+      const proposals = openProposals();
+      const outcomes = await place(proposals, [7, 2], [7, 4]);
       proposals.committed(entry(7, term));
-      expect(await Promise.all(outcomes.map((outcome) => outcome()))).toEqual(expected);
+      expect(await outcomes()).toEqual(expected);
     }
   });
 
   it('is unknown where its place cannot be seen, and at the end', async () => {
-    const proposals = new Proposals();
-    const outcomes = [place(proposals, 7, 2), place(proposals, 8, 2), place(proposals, 9, 3)];
+    const proposals = openProposals();
+    const outcomes = await place(proposals, [7, 2], [8, 2], [9, 3]);
     proposals.skipped(7);
-    expect(await Promise.all(outcomes.map((outcome) => outcome()))).toEqual([
-      'outcome-unknown',
-      'open',
-      'open',
-    ]);
+    expect(await outcomes()).toEqual(['outcome-unknown', 'open', 'open']);
     proposals.end('closed');
-    expect(await Promise.all(outcomes.map((outcome) => outcome()))).toEqual(Array(3).fill('outcome-unknown'));
+    expect(await outcomes()).toEqual(Array(3).fill('outcome-unknown'));
   });
 
   it('that is refused, or gets no place, has an answer', async () => {
-    const proposals = new Proposals();
-    const refuse = (): never => {
-      throw new RangeError('no');
-    };
-    await expect(proposals.add(new Uint8Array(1), refuse)).rejects.toMatchObject({ code: 'bug' });
-    await expect(proposals.add(new Uint8Array(1), () => undefined)).rejects.toMatchObject({
-      code: 'outcome-unknown',
+    const refused = new Proposals(() => {
+      throw new QedError('busy', 'no');
     });
+    expect(await (await place(refused, [1, 1], [2, 1]))()).toEqual(['busy', 'busy']);
+    const broken = new Proposals(() => {
+      throw new RangeError('no');
+    });
+    expect(await (await place(broken, [1, 1]))()).toEqual(['bug']);
+    const forgotten = new Proposals(() => undefined);
+    expect(await (await place(forgotten, [1, 1]))()).toEqual(['outcome-unknown']);
+  });
+
+  it('goes with all others of its turn, as far as they fit together', async () => {
+    const groups: number[][] = [];
+    const proposals = new Proposals((group) => void groups.push(group.map(({ length }) => length)));
+    const sizes = [10, 20, 1_000_000, 600_000, 600_000, 2_000_000, 5];
+    const same = new Uint8Array(7);
+    const adds = [...sizes.map((size) => new Uint8Array(size)), same, same].map((data) =>
+      proposals.add(data),
+    );
+    await Promise.allSettled(adds);
+    expect(groups).toEqual([[10, 20, 1_000_000], [600_000], [600_000], [2_000_000], [5, 7, 7]]);
   });
 });

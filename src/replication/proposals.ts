@@ -14,8 +14,14 @@ interface Placed extends Proposal {
   readonly term: number;
 }
 
+/** Bytes proposed at a time: as much as goes into one message. */
+const GROUP_BYTES = 1024 * 1024;
+
 export class Proposals {
-  /** By the very bytes that were proposed, until the core has given them a place. */
+  readonly #propose: (group: readonly Uint8Array[]) => void;
+  /** By the very bytes: what is proposed at the end of this turn, all together. */
+  #waiting = new Map<Uint8Array, Proposal>();
+  /** What is being proposed, until the core has given it a place. */
   readonly #unplaced = new Map<Uint8Array, Proposal>();
   readonly #placed = new Map<number, Placed>();
   /** From earlier terms of office; whatever is placed now may have taken their places. */
@@ -23,17 +29,46 @@ export class Proposals {
   /** Of the proposals in `#placed`. */
   #term = 0;
 
-  /** `propose` throws, or gives the bytes a place (`placed`) before it returns. */
-  add(data: Uint8Array, propose: () => void): Promise<number> {
+  /** `propose` throws and nothing of the group is in the log, or `placed` is told before it returns. */
+  constructor(propose: (group: readonly Uint8Array[]) => void) {
+    this.#propose = propose;
+  }
+
+  add(data: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#unplaced.set(data, { resolve, reject });
-      try {
-        propose();
-      } catch (error) {
-        reject(error instanceof QedError ? error : new QedError('bug', String(error), { cause: error }));
-      }
-      if (this.#unplaced.delete(data)) reject(unknownOutcome('the log failed at this moment'));
+      if (this.#waiting.size === 0) queueMicrotask(() => this.#proposeWaiting());
+      // A view of its own, so that the same bytes may be proposed twice.
+      this.#waiting.set(data.subarray(), { resolve, reject });
     });
+  }
+
+  #proposeWaiting(): void {
+    const waiting = this.#waiting;
+    this.#waiting = new Map();
+    let bytes = 0;
+    for (const [data, proposal] of waiting) {
+      if (bytes > 0 && bytes + data.length > GROUP_BYTES) {
+        this.#proposeGroup();
+        bytes = 0;
+      }
+      this.#unplaced.set(data, proposal);
+      bytes += data.length;
+    }
+    this.#proposeGroup();
+  }
+
+  #proposeGroup(): void {
+    try {
+      this.#propose([...this.#unplaced.keys()]);
+      if (this.#unplaced.size > 0) this.#refuse(unknownOutcome('the log failed at this moment'));
+    } catch (error) {
+      this.#refuse(error instanceof QedError ? error : new QedError('bug', String(error), { cause: error }));
+    }
+  }
+
+  #refuse(error: QedError): void {
+    for (const { reject } of this.#unplaced.values()) reject(error);
+    this.#unplaced.clear();
   }
 
   placed(entries: readonly Entry[]): void {

@@ -4,9 +4,8 @@
 import { assert, QedError } from '../errors.ts';
 import { decodeChange } from '../raft/change-codec.ts';
 import { type ConfChange } from '../raft/membership.ts';
-import { nobody, type Entry, type Message } from '../raft/message.ts';
+import { message, nobody, type Entry, type Message } from '../raft/message.ts';
 import { RaftNode, type NodeOptions, type Status } from '../raft/node.ts';
-import { type Refused } from '../raft/raft.ts';
 import { type ReadState } from '../raft/read-index.ts';
 import { orderedHardState, type Ready } from '../raft/ready.ts';
 import { type SayLevel } from '../raft/say.ts';
@@ -108,8 +107,16 @@ export class RaftDriver {
     this.#run((node) => node.step(m));
   }
 
-  propose(data: Uint8Array): Refused | undefined {
-    return this.#run((node) => node.propose(data));
+  /** Throws when nothing of it is in the log, or ever will be. */
+  propose(group: readonly Uint8Array[]): void {
+    if (this.#isStopped) throw stopped(this.#failure);
+    const entries = group.map((data): Entry => ({ type: 'EntryNormal', index: 0, term: 0, data }));
+    const { id } = this.#storage.standing;
+    const refused = this.#run((node) => node.step(message({ type: 'MsgProp', from: id, entries })));
+    if (refused === undefined) return;
+    if (!this.isLeader || this.isHandingOver)
+      throw new QedError('no-leader', 'the leadership changes at this moment', { hint: 'Try again soon.' });
+    throw new QedError('busy', 'too much waits for a majority', { hint: 'Try again soon.' });
   }
 
   proposeChange(change: ConfChange): void {
