@@ -28,6 +28,7 @@ import { openLevelStore } from '../storage/level.ts';
 import { type Store } from '../storage/store.ts';
 import { EVENT_BYTES_MAX } from './bodies.ts';
 import { batcherLimits, createBatcher, type Added, type AddRequest, type BatcherLimits } from './batcher.ts';
+import { registerClusterFigures } from './cluster-figures.ts';
 import { createCosigning, withLines, type Cosigning } from './cosigning.ts';
 import { startDuties, type Duties } from './duties.ts';
 import { openIdentity, settleIdentity, type Identity, type IdentityOptions } from './identity.ts';
@@ -376,6 +377,7 @@ export async function composeNode(
     return proof;
   }
 
+  registerClusterFigures(metrics.registry, { log, durable });
   registerGauges(metrics.registry, {
     logEvents: () => balloon.size,
     distinctEvents: () => balloon.hyper.size,
