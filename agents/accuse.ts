@@ -6,12 +6,16 @@ import { isConclusive } from './auditor/prove.ts';
 import { type KnownLog } from './known-log.ts';
 
 /** Both notes are of the checkpoint of that version. */
-export function splitViewOf(log: KnownLog, version: number, notes: readonly [string, string]): AlertInput {
+export function splitViewOf(
+  log: Pick<KnownLog, 'verifier'>,
+  version: number,
+  notes: readonly [string, string],
+): AlertInput {
   return accusationOf(log, splitView(log.verifier, ...notes), [version]);
 }
 
 export function accusationOf(
-  { verifier }: KnownLog,
+  { verifier }: Pick<KnownLog, 'verifier'>,
   evidence: Evidence,
   versions: readonly number[],
 ): AlertInput {

@@ -4,12 +4,12 @@
 // It promises: what does not hold is told apart. No answer is `outage`, after a while and until there is one. An answer that fails a check is `inconsistent`, for
 // answers are not signed. Two signed states that cannot both be true are `tampering`, with evidence. An old state is `stale`. Falling behind is `lag`.
 import { checkSignedSnapshot, type Primitives } from '../../src/balloon/verify.ts';
-import { splitView } from '../../src/balloon/evidence.ts';
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { encodeU64, equalBytes, readU64 } from '../../src/crypto/encoding.ts';
 import { type Verifier } from '../../src/crypto/vkey.ts';
 import { QedError } from '../../src/errors.ts';
 import { type Store } from '../../src/storage/store.ts';
+import { splitViewOf } from '../accuse.ts';
 import { type AlertInput, type AlertKind } from '../alerts.ts';
 import { pause } from '../delivery.ts';
 import { troubleOf, type AskLog } from './ask.ts';
@@ -167,13 +167,7 @@ export function startAudit(options: AuditOptions): Audit {
     }
     const other = known.signed;
     if (equalBytes(other.snapshot.historyDigest, historyDigest)) return;
-    raise({
-      kind: 'tampering',
-      subject: 'history',
-      code: 'consistency-mismatch',
-      message: `${log.name} has signed two histories for version ${version}`,
-      evidence: splitView(log, other.checkpoint, one.signed.checkpoint),
-    });
+    raise(splitViewOf({ verifier: log }, version, [other.checkpoint, one.signed.checkpoint]));
   }
 
   /** What is forgotten here is on the list of the log, or it was never published. */

@@ -38,8 +38,6 @@ export interface AuditorOptions {
 }
 
 export interface Auditor {
-  /** Undefined while the log is not known. */
-  readonly audit: () => Audit | undefined;
   /** What a witness may cosign: what was replayed. Waits a little for the replay, since a log may ask before it publishes. */
   readonly vouch: Vouch;
   readonly status: () => Readonly<Record<string, unknown>>;
@@ -84,7 +82,6 @@ export function startAuditor(agent: Agent, options: AuditorOptions): Auditor {
   });
   begun.catch(onBroken);
   return {
-    audit: () => running?.audit,
     vouch: (checkpoint) => vouchFor(checkpoint, running, stop.signal),
     status: () => statusOf(running, failure),
     async close() {

@@ -1,14 +1,11 @@
 // What the auditor holds the log against: what it has verified so far. Two kinds: full.ts replays everything; sample.ts follows the heads alone.
-import { type Evidence } from '../../src/balloon/evidence.ts';
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { checkSignedSnapshot, type Primitives } from '../../src/balloon/verify.ts';
 import { decodeUtf8, encodeUtf8 } from '../../src/crypto/encoding.ts';
 import { type Verifier } from '../../src/crypto/vkey.ts';
-import { QedError, type ErrorCode } from '../../src/errors.ts';
+import { QedError } from '../../src/errors.ts';
 import { formatLine, parseLine } from '../../src/gossip/snapshots.ts';
 import { type Store } from '../../src/storage/store.ts';
-import { type AlertInput } from '../alerts.ts';
-import { isConclusive } from './prove.ts';
 
 export interface Copy {
   /** The log up to here is verified, as far as this kind goes. */
@@ -40,19 +37,6 @@ export interface Picked {
   readonly version: number;
   /** Whether that is its first version. */
   readonly isFirst: boolean;
-}
-
-/** With evidence that convicts it is tampering; without, it is not proven who is wrong. */
-export function accusation(
-  evidence: Evidence | undefined,
-  {
-    code,
-    subject,
-    message,
-  }: { readonly code: ErrorCode; readonly subject: string; readonly message: string },
-): AlertInput {
-  const kind = evidence !== undefined && isConclusive(evidence) ? 'tampering' : 'inconsistent';
-  return { kind, subject, code, message, evidence };
 }
 
 const HEAD = Uint8Array.of(0x78, 0x68); // x h

@@ -15,9 +15,10 @@ import { BATCH_EVENTS_MAX } from '../../src/balloon/balloon.ts';
 import { QedError } from '../../src/errors.ts';
 import { decodeEntry, ENTRY_BYTES } from '../../src/history/entry.ts';
 import { type Store } from '../../src/storage/store.ts';
+import { accusationOf } from '../accuse.ts';
 import { type AlertInput } from '../alerts.ts';
 import { type AskLog } from './ask.ts';
-import { accusation, keepHead, readHead, type Copy, type Step } from './copy.ts';
+import { keepHead, readHead, type Copy, type Step } from './copy.ts';
 import { fetchEntries } from './entries.ts';
 import { type Pace } from './pace.ts';
 import { type Prove } from './prove.ts';
@@ -81,13 +82,16 @@ export function openFull(options: FullOptions): Copy {
     const root = replica.rootAt(version + 1);
     // With the entry of its last version, which its audit proof has put under that root, goes the hyper digest.
     if (equalBytes(root, historyDigest)) return true;
-    raise(
-      accusation(await evidenceAgainst(signed, root), {
-        code: 'consistency-mismatch',
+    const evidence = await evidenceAgainst(signed, root);
+    if (evidence !== undefined) raise(accusationOf({ verifier: log }, evidence, [version]));
+    else {
+      raise({
+        kind: 'inconsistent',
         subject: 'history',
-        message: `${log.name} has signed another history for version ${version} than the one that was replayed`,
-      }),
-    );
+        code: 'consistency-mismatch',
+        message: `${log.name} has signed another history for version ${version} than the one that was replayed, of which no signed state is kept here`,
+      });
+    }
     return false;
   }
 
@@ -164,13 +168,7 @@ export function openFull(options: FullOptions): Copy {
     const evidence = (await prove(end, shown)) ?? (reached && (await prove(reached, end)));
     const { version } = end.snapshot;
     if (evidence !== undefined) {
-      raise(
-        accusation(evidence, {
-          code: 'consistency-mismatch',
-          subject: 'history',
-          message: `what ${log.name} has signed up to version ${version} did not grow out of what it signed before`,
-        }),
-      );
+      raise(accusationOf({ verifier: log }, evidence, [version, shown.snapshot.version]));
     } else {
       raise({
         kind: 'inconsistent',

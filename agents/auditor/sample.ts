@@ -6,9 +6,10 @@ import { type Primitives } from '../../src/balloon/verify.ts';
 import { type Verifier } from '../../src/crypto/vkey.ts';
 import { readEventAnswer } from '../../src/client/answers.ts';
 import { type Store } from '../../src/storage/store.ts';
+import { accusationOf } from '../accuse.ts';
 import { type AlertInput } from '../alerts.ts';
 import { type AskLog } from './ask.ts';
-import { accusation, keepHead, readHead, type Copy, type Picked } from './copy.ts';
+import { keepHead, readHead, type Copy, type Picked } from './copy.ts';
 import { type Prove } from './prove.ts';
 
 export interface SampleOptions {
@@ -33,14 +34,7 @@ export function openSample({ log, ask, prove, state, primitives, raise, below, n
   async function join(signed: SignedSnapshot): Promise<boolean> {
     const evidence = head && (await prove(head, signed));
     if (evidence === undefined) return true;
-    const { version } = signed.snapshot;
-    raise(
-      accusation(evidence, {
-        code: 'consistency-mismatch',
-        subject: 'history',
-        message: `the state of version ${version} that ${log.name} has signed is not of one history with the head that was verified before`,
-      }),
-    );
+    raise(accusationOf({ verifier: log }, evidence, [signed.snapshot.version]));
     return false;
   }
 
