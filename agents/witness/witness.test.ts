@@ -7,7 +7,9 @@ import { encodeBase64, encodeUtf8 } from '../../src/crypto/encoding.ts';
 import { parseVkey } from '../../src/crypto/vkey.ts';
 import { verifyEvidence } from '../../src/balloon/evidence-check.ts';
 import { splitView } from '../../src/balloon/evidence.ts';
-import { parseIncremental } from '../../src/balloon/proof.ts';
+import { parseIncremental, parseSignedSnapshot } from '../../src/balloon/proof.ts';
+import { parsePolicy } from '../../src/crypto/policy.ts';
+import { createWitnesses, type Post } from '../../src/server/witnesses.ts';
 import { crashDisk, memoryDisk, openMemoryStore, type MemoryDisk } from '../../src/storage/memory.ts';
 import { openLevelStore } from '../../src/storage/level.ts';
 import {
@@ -28,6 +30,7 @@ const forked = signedLog(Array.from({ length: 20 }, (_, i) => [new Uint8Array(32
 const stranger = signedLog([[new Uint8Array(32)]], { seed: 2 });
 const elsewhere = signedLog([[new Uint8Array(32)]], { origin: 'example.org/other' });
 const cosigner = cosignerOf(9);
+const silent = { logger: pino({ level: 'silent' }) };
 
 interface World {
   readonly conflicts: [SignedCheckpoint, SignedCheckpoint][];
@@ -248,9 +251,7 @@ it('keeps its size on a true disk, and refuses to work on one that was edited', 
 it('speaks HTTP as the protocol has it', async () => {
   const statuses: number[] = [];
   const at = world();
-  const app = await buildWitness({ logger: pino({ level: 'silent' }) }, open(at), cosigner.vkey, (status) =>
-    statuses.push(status),
-  );
+  const app = await buildWitness(silent, open(at), cosigner.vkey, (status) => statuses.push(status));
   const post = (payload: Uint8Array, headers = {}) =>
     app.inject({ method: 'POST', url: '/add-checkpoint', payload: Buffer.from(payload), headers });
   const cosigned = await post(grow(0, 5));
@@ -268,6 +269,39 @@ it('speaks HTTP as the protocol has it', async () => {
   const vkey = (await app.inject({ method: 'GET', url: '/vkey' })).body;
   expect(parseVkey(vkey.trim())).toEqual(cosigner.verifier);
   expect(statuses).toEqual([200, 409, 409]);
+  await app.close();
+});
+
+it('gives a log what it needs to publish: its own client gets a quorum, size by size and after a restart of either', async () => {
+  const at = world();
+  const outcomes: string[] = [];
+  let app = await buildWitness(silent, open(at), cosigner.vkey, () => undefined);
+  const post: Post = async (url, body) => {
+    const sent = { method: 'POST', url: new URL(url).pathname, payload: Buffer.from(body) } as const;
+    const { statusCode, rawPayload } = await app.inject(sent);
+    return { status: statusCode, bytes: new Uint8Array(rawPayload) };
+  };
+  const client = () =>
+    createWitnesses({
+      policy: parsePolicy(`log ${log.signer.vkey}\nwitness w ${cosigner.vkey} http://witness\nquorum w\n`),
+      post,
+      incremental: (start, end) => parseIncremental(log.incremental(start, end)),
+      isOpen: false,
+      onAnswer: (_name, outcome) => outcomes.push(outcome),
+      onQuorum: (outcome) => outcomes.push(outcome),
+      onTrouble: () => undefined,
+      now: () => 0,
+      jitter: () => 0,
+    });
+  const signed = (size: number) => parseSignedSnapshot(log.signedSnapshot(size - 1));
+  const first = client();
+  for (const size of [1, 5, 5, 16])
+    expect(await first.ask(signed(size), '')).toMatch(/^— example.net.witness9 /);
+  at.disk.holder = undefined;
+  await app.close();
+  app = await buildWitness(silent, open(at), cosigner.vkey, () => undefined);
+  expect(await client().ask(signed(20), '')).toMatch(/^— example.net.witness9 /);
+  expect(new Set(outcomes)).toEqual(new Set(['cosigned', 'reached']));
   await app.close();
 });
 
