@@ -293,7 +293,9 @@ async function readWitnesses(flags: Flags): Promise<ServerOptions['witnesses']> 
   if (path === undefined) return undefined;
   const policy = parsePolicy(readText(path, '--witness-policy'));
   const { nodeTransport } = await import('../src/client/transport-node.ts');
-  return { policy, isOpen, transport: nodeTransport({ connections: 2 }).transport };
+  const { transport } = nodeTransport({ connections: 2 });
+  const headers = { 'content-type': 'text/plain' };
+  return { policy, isOpen, post: (url, body, signal) => transport('POST', url, headers, body, signal) };
 }
 
 function readJoin(flags: Flags, isTls: boolean): ServerOptions['join'] {

@@ -48,8 +48,8 @@ export interface Cosigning {
   readonly collect: (signedSnapshot: SignedSnapshot) => Promise<string>;
   /** The answer to a peer's question; undefined where it is none for us. */
   readonly answer: (path: string) => Promise<Uint8Array | undefined>;
-  /** The cosignatures by nodes of this cluster that a published snapshot carries, each verified. */
-  readonly known: (signedSnapshot: SignedSnapshot) => string;
+  /** The cosignatures by nodes of this cluster, and by these others, that a published snapshot carries, each verified. */
+  readonly known: (signedSnapshot: SignedSnapshot, others?: readonly Verifier[]) => string;
   /** More is applied: who waits for a size looks again. */
   readonly notify: () => void;
 }
@@ -137,9 +137,9 @@ export function createCosigning(options: CosigningOptions): Cosigning {
       return lines.join('');
     },
     answer,
-    known({ checkpoint }) {
-      const verifiers = options.members().map((member) => verifierOf(origin, member));
-      return knownLines(checkpoint, verifiers);
+    known({ checkpoint }, others = []) {
+      const nodes = options.members().map((member) => verifierOf(origin, member));
+      return knownLines(checkpoint, [...nodes, ...others]);
     },
     notify() {
       growth.tell();

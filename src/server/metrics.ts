@@ -53,6 +53,18 @@ export function createMetrics() {
       buckets: SECONDS,
       registers,
     }),
+    witnessAnswers: new Counter({
+      name: 'qed_witness_requests_total',
+      help: 'Requests to outside witnesses, by what became of them.',
+      labelNames: ['witness', 'outcome'] as const,
+      registers,
+    }),
+    witnessQuorum: new Counter({
+      name: 'qed_witness_quorum_total',
+      help: 'Publications for which outside witnesses were asked, by whether their quorum was reached.',
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
     requestSeconds: requestSeconds(registers),
   };
 }

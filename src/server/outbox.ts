@@ -29,7 +29,7 @@ export interface OutboxOptions {
   /** Milliseconds; only differences count. */
   readonly now: () => number;
   /** Between two publications. */
-  readonly cadenceMs?: number;
+  readonly cadenceMs?: number | undefined;
   /** After so long without a publication the last one is repeated. */
   readonly repeatMs?: number;
 }

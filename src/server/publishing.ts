@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { type FastifyBaseLogger } from 'fastify';
 import { readPrivateKey } from '../crypto/keys.ts';
+import { type Policy } from '../crypto/policy.ts';
 import { QedError } from '../errors.ts';
 import { type LogStatus } from '../replication/replicated-log.ts';
 import { openLevelStore } from '../storage/level.ts';
@@ -10,10 +11,18 @@ import { formatAddress, type Address, type Wanted } from './listen.ts';
 import { registerOutboxFigures, type Metrics } from './metrics.ts';
 import { type Node } from './node.ts';
 import { openOutbox, type Outbox } from './outbox.ts';
+import { checkWitnessPolicy, createWitnesses, type Post, type WitnessesOptions } from './witnesses.ts';
 
 export interface GossipWanted extends Wanted {
   /** Members to join: `host:port`, or multiaddrs. */
   readonly join: readonly string[];
+}
+
+export interface WitnessesWanted {
+  readonly policy: Policy;
+  /** Publishes without their quorum as well. */
+  readonly isOpen: boolean;
+  readonly post: Post;
 }
 
 export interface PublishingOptions {
@@ -23,6 +32,8 @@ export interface PublishingOptions {
   readonly passphrase?: string | undefined;
   readonly metrics: Metrics;
   readonly logger: FastifyBaseLogger;
+  /** Outside witnesses whose quorum has to vouch for what is published. */
+  readonly witnesses?: WitnessesWanted | undefined;
 }
 
 export interface Publishing {
@@ -32,6 +43,8 @@ export interface Publishing {
   readonly close: () => Promise<void>;
 }
 
+/** Outside witnesses are not asked ten times a second. */
+const WITNESSED_CADENCE_MS = 1_000;
 /** It holds a line for each publication. */
 const OUTBOX_BYTES = 1024 * 1024;
 
@@ -41,6 +54,9 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
   let gossip: ServerGossip | undefined;
   /** The term for which what this node publishes was found to continue what was published before. */
   let checkedTerm = node.status().role === 'leader' ? node.status().term : undefined;
+  if (options.witnesses) checkWitnessPolicy(options.witnesses.policy, node.identity.signer.verifier);
+  const witnesses =
+    options.witnesses && createWitnesses({ ...options.witnesses, ...witnessHooks(node, options) });
   const outbox = await openOutbox({
     store: await openLevelStore(join(path, 'outbox'), {
       cacheBytes: OUTBOX_BYTES,
@@ -53,13 +69,15 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
       return role === 'leader' && term === checkedTerm;
     },
     async cosign(signedSnapshot) {
-      const lines = await node.cosigning.collect(signedSnapshot);
+      const own = await node.cosigning.collect(signedSnapshot);
+      const lines = witnesses ? await witnesses.ask(signedSnapshot, own) : own;
       node.showCosigned(signedSnapshot.snapshot.version, lines);
       return lines;
     },
     publish: async (signedSnapshot) => gossip?.publish(signedSnapshot),
     onFailure: (error) => logger.error({ err: error }, 'a snapshot could not be published; trying again'),
     now: () => performance.now(),
+    cadenceMs: witnesses && WITNESSED_CADENCE_MS,
   });
   registerOutboxFigures(metrics.registry, outbox);
 
@@ -94,7 +112,8 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
         logger,
         registry: metrics.registry,
         async onPublished(signedSnapshot) {
-          const lines = node.cosigning.known(signedSnapshot);
+          const others = options.witnesses?.policy.witnesses.map(({ verifier }) => verifier);
+          const lines = node.cosigning.known(signedSnapshot, others);
           node.showCosigned(signedSnapshot.snapshot.version, lines);
           await outbox.note(signedSnapshot, lines);
         },
@@ -108,5 +127,19 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
       await outbox.close();
       await gossip?.close();
     },
+  };
+}
+
+function witnessHooks(
+  node: Node,
+  { metrics, logger }: Pick<PublishingOptions, 'metrics' | 'logger'>,
+): Omit<WitnessesOptions, keyof WitnessesWanted> {
+  return {
+    incremental: node.incremental,
+    onAnswer: (witness, outcome) => metrics.witnessAnswers.inc({ witness, outcome }),
+    onQuorum: (outcome) => metrics.witnessQuorum.inc({ outcome }),
+    onTrouble: (_name, error) => logger.warn(`${error.message} (${error.code})`),
+    now: () => performance.now(),
+    jitter: Math.random,
   };
 }

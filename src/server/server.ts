@@ -11,7 +11,7 @@ import { formatAddress, listen, reserve, type Address, type Reserved, type Wante
 import { buildManagement, buildMetrics } from './management.ts';
 import { createMetrics } from './metrics.ts';
 import { openNode, type Node, type NodeOptions } from './node.ts';
-import { openPublishing, type GossipWanted, type Publishing } from './publishing.ts';
+import { openPublishing, type GossipWanted, type Publishing, type WitnessesWanted } from './publishing.ts';
 
 export interface ServerOptions extends Omit<NodeOptions, 'metrics' | 'listeners'> {
   readonly http: Wanted;
@@ -21,6 +21,8 @@ export interface ServerOptions extends Omit<NodeOptions, 'metrics' | 'listeners'
   readonly raft?: Wanted | undefined;
   /** Without it snapshots are only published in the sense that they are listed. */
   readonly gossip?: GossipWanted | undefined;
+  /** Outside witnesses whose quorum has to vouch for what is published. */
+  readonly witnesses?: WitnessesWanted | undefined;
   readonly access: () => Access;
   readonly tls?: Tls | undefined;
   readonly httpLimits?: Partial<HttpLimits>;
