@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { judge, type Verdict } from '../cmd/cluster/judge.ts';
-import { createCluster, dataPath, openCluster, type Cluster } from '../cmd/cluster/layout.ts';
+import { createCluster, dataPath, type Cluster } from '../cmd/cluster/layout.ts';
 import { startAll } from '../cmd/cluster/lifecycle.ts';
 import { noteSnapshot, startLoad, type Load } from '../cmd/cluster/load.ts';
 import { pause, stopNode } from '../cmd/cluster/processes.ts';
@@ -34,6 +34,7 @@ export interface FaultOptions {
   readonly only: readonly CaseName[];
   readonly rate: number;
   readonly isPlain: boolean;
+  readonly signal: AbortSignal;
   readonly tell: (line: string) => void;
 }
 
@@ -49,26 +50,35 @@ export async function runFaults(options: FaultOptions): Promise<Verdict> {
   const directory = mkdtempSync(join(tmpdir(), 'qed-faults-'));
   const network = openNetwork([process.execPath, QED], NODES, isPlain);
   tell(network.name);
-  const made = await createCluster({
-    directory,
-    count: NODES,
-    hosts: network.hosts,
-    launcher: network.launcher,
-  });
+  try {
+    const { hosts, launcher } = network;
+    const made = await createCluster({ directory, count: NODES, hosts, launcher });
+    const verdict = await withDisk(made, network, options);
+    if (verdict.problems.length === 0) rmSync(directory, { recursive: true, force: true });
+    else tell(`what the nodes said is kept in ${join(directory, 'logs')}`);
+    return verdict;
+  } catch (error) {
+    tell(`what the nodes said is kept in ${join(directory, 'logs')}`);
+    throw error;
+  } finally {
+    network.close();
+  }
+}
+
+async function withDisk(made: Cluster, network: FaultNetwork, options: FaultOptions): Promise<Verdict> {
   const disk = openFullDisk(dataPath(made, made.nodes.at(-1)!));
+  const cluster = { ...made, isFounded: true };
+  const stopAll = (): Promise<unknown> => Promise.all(cluster.nodes.map((node) => stopNode(cluster, node)));
   const collected: Collected = { acknowledged: new Map(), snapshots: new Map(), problems: [] };
   try {
     await startAll(made);
-    const cluster = openCluster(directory, network.launcher);
     await runCases(cluster, network, disk, collected, options);
     const verdict = await judge(cluster, collected, 0);
-    await Promise.all(cluster.nodes.map((node) => stopNode(cluster, node)));
+    await stopAll();
     return { ...verdict, problems: [...verdict.problems, ...(await askStranger(cluster))] };
   } finally {
-    await Promise.all(made.nodes.map((node) => stopNode(made, node)));
+    await stopAll();
     disk.close();
-    network.close();
-    rmSync(directory, { recursive: true, force: true });
   }
 }
 
@@ -77,7 +87,7 @@ async function runCases(
   network: FaultNetwork,
   disk: FullDisk,
   collected: Collected,
-  { rounds, seed, only, rate, tell }: FaultOptions,
+  { rounds, seed, only, rate, tell, signal }: FaultOptions,
 ): Promise<void> {
   const watch = watchSnapshots(cluster, collected);
   try {
@@ -91,12 +101,16 @@ async function runCases(
         random: seededRandom(seed * 16 + Object.keys(CASES).indexOf(name)),
         tell,
       };
-      for (let round = 0; round < rounds; round++) {
-        const said = await oneRound(name, round, scene);
-        tell(`${name} ${round + 1}/${rounds}: ${said}`);
-        if (said.startsWith('skipped')) break;
+      try {
+        for (let round = 0; round < rounds; round++) {
+          signal.throwIfAborted();
+          const said = await oneRound(name, round, scene);
+          tell(`${name} ${round + 1}/${rounds}: ${said}`);
+          if (said.startsWith('skipped')) break;
+        }
+      } finally {
+        await load.stop();
       }
-      await load.stop();
       gather(load, collected);
       await untilAgree(cluster, 'latest', { limitMs: SETTLED_MS });
     }
@@ -188,6 +202,9 @@ if (process.argv[1] === new URL(import.meta.url).pathname) {
   const names = Object.keys(CASES).filter((name): name is CaseName => name in CASES);
   const only = values.only?.split(',') ?? names;
   const begin = performance.now();
+  const interrupted = new AbortController();
+  // What was mounted and cut is put back first.
+  process.once('SIGINT', () => interrupted.abort(new Error('interrupted')));
   console.log(`${describeMachine()}, seed ${values.seed}`);
   const verdict = await runFaults({
     rounds: Number(values.rounds),
@@ -195,6 +212,7 @@ if (process.argv[1] === new URL(import.meta.url).pathname) {
     only: names.filter((name) => only.includes(name)),
     rate: Number(values.rate),
     isPlain: values.plain,
+    signal: interrupted.signal,
     tell: (line) => console.log(`${seconds(performance.now() - begin).padStart(9)}  ${line}`),
   });
   console.log(JSON.stringify(verdict, null, 2));
