@@ -16,7 +16,6 @@ import { createFakeDisk } from '../../testutils/fake-disk.ts';
 import { seededRandom, type Random } from '../../testutils/random.ts';
 import { QedError } from '../errors.ts';
 import { type ClusterLog, type ClusterLogOptions } from './cluster.ts';
-import { openSingleLog } from './single.ts';
 
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
 const codeOf = (error: unknown): string => (error instanceof QedError ? error.code : String(error));
@@ -59,26 +58,6 @@ describe('a cluster of one', () => {
     await until(() => node.records.length === 4);
     expect(node.records).toEqual(['x', 'y', 'z', 'w']);
     await stopNode(node);
-  });
-
-  it('takes over what a log of one member left, and others can join then', async () => {
-    const [a, b] = [await createTestNode('a'), await createTestNode('b')];
-    const single = await openSingleLog({ directory: '/raft', nodeId: 'a', disk: a.disk });
-    for (const text of ['x', 'y', 'z']) await single.append(bytes(text));
-    await single.close();
-    const log = await startNode(a);
-    await log.append(bytes('w'));
-    await until(() => a.records.length === 4);
-    expect(a.records).toEqual(['x', 'y', 'z', 'w']);
-    await startNode(b, await join(a, b));
-    await until(() => b.records.length === 4);
-    expect(b.records).toEqual(a.records);
-    expect(b.events.some(({ kind }) => kind === 'caught-up')).toBe(true);
-    await stopAll([b, a]);
-    await Promise.all([startNode(a), startNode(b)]);
-    await (await waitForLeader([a, b])).append(bytes('v'));
-    await until(() => [a, b].every(({ records }) => records.length === 5));
-    await stopAll([a, b]);
   });
 
   it('refuses a database that is ahead of its log, and a log of another node', async () => {

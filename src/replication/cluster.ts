@@ -9,23 +9,18 @@ import { randomBytes, randomInt, type KeyObject } from 'node:crypto';
 import { equalBytes } from '../crypto/encoding.ts';
 import { publicKeyOf } from '../crypto/ed25519-node.ts';
 import { assert, QedError } from '../errors.ts';
-import { encodeChange } from '../raft/change-codec.ts';
-import { noMembers } from '../raft/membership.ts';
 import { nobody, type Entry, type Message } from '../raft/message.ts';
-import { type SayLevel } from '../raft/say.ts';
-import { nodeDisk, type Disk } from './disk.ts';
+import { Appends } from './appends.ts';
+import { type ClusterLog, type ClusterLogOptions, type MemberStatus } from './cluster-log.ts';
+import { Delivery } from './delivery.ts';
+import { nodeDisk } from './disk.ts';
+import { type Fault } from './faults.ts';
+import { Forwards } from './forwards.ts';
 import { createCredentials } from './identity-tls.ts';
 import { createMemberOrders, type JoinRequest, type MemberOrders } from './member-orders.ts';
 import {
-  checkJoined,
   checkNode,
-  emptyTable,
-  formatJson,
-  formatMember,
-  formatStanding,
   memberByKey,
-  parseStanding,
-  parseTable,
   sameRecord,
   type Joined,
   type MemberRecord,
@@ -33,94 +28,18 @@ import {
   type Standing,
 } from './members.ts';
 import { decodeMessage, encodeMessage } from './message-codec.ts';
-import { Appends } from './appends.ts';
-import { Forwards } from './forwards.ts';
 import { Proposals } from './proposals.ts';
 import { RaftDriver, stopped } from './raft-driver.ts';
+import { RaftSnapshots } from './raft-snapshots.ts';
 import { RaftStorage, type Tail } from './raft-storage.ts';
 import { ReadRequests } from './read-requests.ts';
-import {
-  type AppendOptions,
-  type CommittedRecord,
-  type LogStatus,
-  type ReplicatedLog,
-} from './replicated-log.ts';
-import { type Position } from './segment.ts';
-import { type Fault } from './faults.ts';
+import { type AppendOptions, type CommittedRecord, type LogStatus } from './replicated-log.ts';
+import { openStanding } from './standing.ts';
 import { openTransport, type Peer, type Transport, type TransportOptions } from './transport.ts';
-import { openWal, type Wal, type WalOptions } from './wal.ts';
+import { openWal, type Wal } from './wal.ts';
 
-export type ClusterEvent =
-  /** Remarks of the Raft core. */
-  | { readonly kind: 'raft'; readonly level: SayLevel; readonly line: string }
-  | { readonly kind: 'members'; readonly members: readonly MemberStatus[] }
-  | { readonly kind: 'peer-refused'; readonly why: string; readonly remote: string }
-  | { readonly kind: 'catching-up'; readonly index: number }
-  | { readonly kind: 'caught-up'; readonly index: number }
-  | { readonly kind: 'catch-up-failed'; readonly error: unknown }
-  | { readonly kind: 'failed'; readonly error: QedError };
-
-export interface ClusterLogOptions extends Pick<WalOptions, 'directory' | 'segmentBytes'> {
-  /** Its own id and the addresses at which others reach it. */
-  readonly self: Omit<NodeRecord, 'nodeKey'>;
-  readonly nodeKey: KeyObject;
-  /** host:port to listen at for peers. */
-  readonly listen: string;
-  /** What a directory without a log becomes: a cluster of its own, or a member of the one that it was told about. */
-  readonly start: 'found' | Joined;
-  /** The last record that the database has applied. */
-  readonly appliedIndex: number;
-  /**
-   * Lets the database catch up with all records up to the position and resolves with the index of the last one it then holds, durably. Called
-   * again after a while when it rejects. Meanwhile `committed` hands out nothing, and what it handed out before is applied: it takes the next
-   * call as saying so. Afterwards it goes on behind what the database then holds.
-   */
-  readonly onSnapshot: (position: Position, peers: readonly Peer[], signal: AbortSignal) => Promise<number>;
-  /** The bytes at a path for peers that catch up, or undefined. */
-  readonly serve: (path: string, signal: AbortSignal) => Promise<Uint8Array | undefined>;
-  readonly onEvent?: (event: ClusterEvent) => void;
-  readonly disk?: Disk;
-  readonly random?: WalOptions['random'];
-  /** Milliseconds that only go forward. */
-  readonly now?: () => number;
-  readonly tickMs?: number;
-  /** Calls back every so many milliseconds; returns the way to stop. */
-  readonly startTicks?: (tick: () => void, ms: number) => () => void;
-  /** A follower that hears nothing for this many ticks, or up to twice as many, stands for election. */
-  readonly electionTicks?: number;
-  /** How long an append may wait for a leader or for its answer. */
-  readonly patienceMs?: number;
-  readonly waitingBytesMax?: number;
-  readonly tail?: Tail;
-}
-
-export interface MemberStatus extends MemberRecord {
-  readonly isVoter: boolean;
-  readonly isLeader: boolean;
-  /** Round trip to this node; undefined for itself and while there is no connection. */
-  readonly roundTripMs: number | undefined;
-  /** How far its log is known to agree with the leader's; only the leader knows. */
-  readonly matchIndex: number | undefined;
-}
-
-export interface ClusterLog extends ReplicatedLog {
-  /** The index of a record: whoever has applied it sees all that was acknowledged before the call. */
-  readIndex(signal?: AbortSignal): Promise<number>;
-  /** Resolves when everything up to `index`, record or not, is committed here, with the index of a record that is not before it. */
-  recordBy(index: number, signal?: AbortSignal): Promise<number>;
-  /** Undefined while nobody leads, as far as this node knows. */
-  leader(): MemberRecord | undefined;
-  members(): readonly MemberStatus[];
-  /** The other members, for fetching. */
-  peers(): readonly Peer[];
-  join(request: JoinRequest, signal?: AbortSignal): Promise<Joined>;
-  remove(nodeId: string, signal?: AbortSignal): Promise<void>;
-  transferLeadership(nodeId?: string, signal?: AbortSignal): Promise<void>;
-  /** Where it listens for peers. */
-  readonly port: number;
-  /** For tests and drills. */
-  setFault(nodeId: string, fault: Fault): void;
-}
+export type { ClusterEvent, ClusterLog, ClusterLogOptions, MemberStatus } from './cluster-log.ts';
+export { isNewLog } from './standing.ts';
 
 export const TICK_MS = 50;
 /** Between 0.65 and 1.25 s without news until an election: a new leader is there within 1.5 s, and a busy one is not deposed for a pause. */
@@ -128,29 +47,11 @@ const ELECTION_TICKS = 13;
 const PATIENCE_MS = 5_000;
 const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 const WAITING_RECORDS_MAX = 65_536;
-const COMMITTED_BYTES = 8 * 1024 * 1024;
 const TAIL: Tail = { records: 100_000, bytes: 64 * 1024 * 1024 };
 const PING_MS = 1_000;
 /** How many election timeouts a Raft snapshot may be on its way before another one is offered. */
 const SNAPSHOT_PATIENCE = 10;
 const CLOSE_PATIENCE = 2;
-const FOUNDER = 1;
-/** The type of a membership change on disk. */
-const CHANGE = 2;
-
-/** Whether there is no log in the directory yet. It is made and locked in passing. */
-export async function isNewLog({
-  directory,
-  disk = nodeDisk,
-}: {
-  readonly directory: string;
-  readonly disk?: Disk;
-}): Promise<boolean> {
-  const wal = await openWal({ directory, disk, random: randomBytes });
-  const isNew = isEmpty(wal);
-  await wal.close();
-  return isNew;
-}
 
 export async function openClusterLog(options: ClusterLogOptions): Promise<ClusterLog> {
   const { directory, disk = nodeDisk, random = randomBytes, segmentBytes } = options;
@@ -181,95 +82,6 @@ function everyMs(tick: () => void, ms: number): () => void {
   return () => clearInterval(timer);
 }
 
-// --- the standing at the start
-
-async function openStanding(wal: Wal, self: NodeRecord, options: ClusterLogOptions): Promise<Standing> {
-  if (wal.note) return checkStanding(wal, wal.note, self, options.directory);
-  if (!isEmpty(wal)) return adoptSingleLog(wal, self);
-  if (options.start !== 'found') return enterCluster(wal, options.start);
-  if (options.appliedIndex > 0)
-    throw new QedError(
-      'store-corrupt',
-      `the database has applied record ${options.appliedIndex}, but there is no log in ${options.directory}`,
-      {
-        hint: 'Name the right --raftpath, or start with --join-addr to get back into the cluster.',
-      },
-    );
-  return foundCluster(wal, self);
-}
-
-function isEmpty({ note, last }: Wal): boolean {
-  return note === undefined && last.index === 0;
-}
-
-function checkStanding(wal: Wal, note: Uint8Array, self: NodeRecord, directory: string): Standing {
-  const standing = parseStanding(note);
-  if (!standing || standing.index > wal.last.index)
-    throw new QedError('store-corrupt', `the log in ${directory} does not hold what its members applied`, {
-      hint: 'Put the right directory back, or get the data from the cluster: qed rebuild.',
-    });
-  const own = [...standing.table.members, ...standing.seeds].find(({ id }) => id === standing.id);
-  if (own && (!equalBytes(own.nodeKey, self.nodeKey) || own.nodeId !== self.nodeId))
-    throw new QedError(
-      'node-mismatch',
-      `the log in ${directory} belongs to the node ${own.nodeId} with another key or id`,
-      {
-        hint: 'Start with the node id and key that it was made with.',
-      },
-    );
-  return standing;
-}
-
-const blank: Omit<Standing, 'id'> = {
-  index: 0,
-  term: 0,
-  membership: noMembers,
-  table: emptyTable,
-  seeds: [],
-  begin: 0,
-  floor: { database: 0, log: 0 },
-};
-
-/** The founder is the first entry, so that whoever replays the log from its start learns of it. */
-async function foundCluster(wal: Wal, self: NodeRecord): Promise<Standing> {
-  const term = Math.max(1, wal.hardState.term);
-  const founder = formatMember({ ...self, id: FOUNDER });
-  const payload = encodeChange({
-    transition: 'auto',
-    changes: [{ type: 'voter', id: FOUNDER }],
-    context: founder,
-  });
-  const standing = { ...blank, id: FOUNDER };
-  const hardState = { term, vote: FOUNDER, commit: 1 };
-  await wal.append([{ type: CHANGE, index: 1, term, payload }], hardState, formatStanding(standing));
-  return standing;
-}
-
-async function enterCluster(wal: Wal, joined: Joined): Promise<Standing> {
-  const { id, members } = checkJoined(JSON.parse(formatJson(joined)));
-  const standing = { ...blank, id, seeds: members };
-  await wal.append([], undefined, formatStanding(standing));
-  return standing;
-}
-
-/** A log that single.ts kept: all of it is committed. Others join by way of a Raft snapshot, so for Raft the log begins here. */
-async function adoptSingleLog(wal: Wal, self: NodeRecord): Promise<Standing> {
-  const { last, hardState } = wal;
-  const members = [{ ...self, id: FOUNDER }];
-  const standing: Standing = {
-    ...blank,
-    ...last,
-    id: FOUNDER,
-    begin: last.index,
-    membership: { ...noMembers, voters: [FOUNDER] },
-    table: { members, nextId: FOUNDER + 1, removed: [] },
-  };
-  await wal.append([], { ...hardState, vote: FOUNDER, commit: last.index }, formatStanding(standing));
-  return standing;
-}
-
-// --- the node
-
 class ClusterNode implements ClusterLog {
   readonly repair: string | undefined;
   readonly #options: ClusterLogOptions;
@@ -290,18 +102,8 @@ class ClusterNode implements ClusterLog {
   #isClosing = false;
   #closing: Promise<void> | undefined;
   readonly #stop = new AbortController();
-  /** Raft snapshots that were sent, by member: when to take them for lost. */
-  readonly #snapshotsDue = new Map<number, number>();
-  /** A Raft snapshot that waits until the database has caught up. */
-  #held: Message | undefined;
-  #catchingUp: Promise<void> | undefined;
-  /** While the database catches up, no records are handed out; those that were are applied first. */
-  #isPaused = false;
-  #applying = 0;
-  #caughtUpTo = 0;
-  /** The last committed record, as far as this life of the node knows; what the database had at its start is a record as well. */
-  #lastRecord = 0;
-  readonly #wakers = new Set<() => void>();
+  readonly #delivery: Delivery;
+  readonly #snapshots: RaftSnapshots;
   readonly #listeners = new Set<(status: LogStatus) => void>();
   #shown = '';
 
@@ -360,6 +162,22 @@ class ClusterNode implements ClusterLog {
       recordsMax: WAITING_RECORDS_MAX,
       patienceTicks: Math.ceil((options.patienceMs ?? PATIENCE_MS) / tickMs),
     });
+    this.#delivery = new Delivery({
+      storage: this.#storage,
+      appliedIndex: options.appliedIndex,
+      isAlone: () => this.#isAlone(),
+    });
+    this.#snapshots = new RaftSnapshots({
+      driver: this.#driver,
+      storage: this.#storage,
+      delivery: this.#delivery,
+      patienceTicks: SNAPSHOT_PATIENCE * electionTicks,
+      catchUp: (position, members) =>
+        options.onSnapshot(position, this.#peersAmong(members), this.#stop.signal),
+      pause: () => this.#pause(),
+      onEvent,
+      signal: this.#stop.signal,
+    });
     this.#reads = new ReadRequests({
       ask: (context) => this.#driver.tell((node) => node.readIndex(context)),
       random,
@@ -375,7 +193,6 @@ class ClusterNode implements ClusterLog {
       isConnected: (id) => this.#ways.isConnected(id),
     });
     this.#isRemoved = standing.table.removed.some(({ id }) => id === standing.id);
-    this.#lastRecord = this.#findLastRecord();
   }
 
   async #start(): Promise<void> {
@@ -435,7 +252,7 @@ class ClusterNode implements ClusterLog {
       this.#appends.tick();
       this.#reads.tick();
       this.#orders.promote();
-      this.#giveUpSnapshots();
+      this.#snapshots.giveUp();
       this.#announce();
       pingDue -= this.#tickMs;
       if (pingDue > 0) return;
@@ -451,22 +268,9 @@ class ClusterNode implements ClusterLog {
 
   // --- records
 
-  /** Raft's own entries and membership changes are no records: nobody could wait until they are applied. */
   #committed(entry: Entry): void {
-    if (entry.data.length > 0) this.#lastRecord = Math.max(this.#lastRecord, entry.index);
+    this.#delivery.committed(entry);
     this.#proposals.committed(entry);
-  }
-
-  /** Of what was committed in earlier lives, behind what the database has. */
-  #findLastRecord(): number {
-    const { index } = this.#storage.standing;
-    let last = this.#options.appliedIndex;
-    for (let at = Math.max(last + 1, this.#storage.firstRecord); at <= index;) {
-      const entries = this.#storage.read(at, index + 1, COMMITTED_BYTES);
-      last = entries.findLast(({ type, data }) => type === 'EntryNormal' && data.length > 0)?.index ?? last;
-      at += entries.length;
-    }
-    return last;
   }
 
   append(payload: Uint8Array, options?: AppendOptions): Promise<number> {
@@ -485,58 +289,11 @@ class ClusterNode implements ClusterLog {
     return this.#closing && new QedError('store-closed', 'the log is closed');
   }
 
-  async *committed(
+  committed(
     appliedIndex: number,
     { signal }: { readonly signal?: AbortSignal } = {},
-  ): AsyncGenerator<readonly CommittedRecord[]> {
-    this.#checkApplied(appliedIndex);
-    for (let at = appliedIndex; ;) {
-      while (this.#isPaused || at >= this.#driver.applied) {
-        if (this.#isClosing || signal?.aborted) return;
-        await this.#change(signal);
-        // The database may have caught up meanwhile.
-        at = Math.max(at, this.#caughtUpTo);
-      }
-      if (this.#isClosing || signal?.aborted) return;
-      const { floor } = this.#storage.standing;
-      if (at >= floor.database && at < floor.log) at = floor.log;
-      if (at >= this.#driver.applied) continue;
-      const entries = this.#readFrom(at + 1);
-      at += entries.length;
-      const group = entries.flatMap(({ type, index, term, data }): CommittedRecord[] =>
-        type === 'EntryNormal' && data.length > 0 ? [{ index, term, payload: data }] : [],
-      );
-      if (group.length === 0) continue;
-      this.#applying += 1;
-      try {
-        yield group;
-      } finally {
-        this.#applying -= 1;
-        this.#wake();
-      }
-    }
-  }
-
-  /** A node that is alone has nobody to get lost records from. Elsewhere the database may be ahead: it catches up before the log does. */
-  #checkApplied(appliedIndex: number): void {
-    if (!this.#isAlone() || appliedIndex <= this.#storage.lastIndex()) return;
-    throw new QedError(
-      'store-corrupt',
-      `the database has applied record ${appliedIndex}, but the log ends at record ${this.#storage.lastIndex()}`,
-      {
-        hint: 'The log lost acknowledged records or belongs to other data. Put the right directory back, or rebuild this node.',
-      },
-    );
-  }
-
-  #readFrom(next: number): ReturnType<RaftStorage['read']> {
-    const { firstRecord } = this.#storage;
-    if (next < firstRecord)
-      throw new QedError(
-        'log-compacted',
-        `record ${next} is needed, but the log begins at record ${firstRecord}`,
-      );
-    return this.#storage.read(next, this.#driver.applied + 1, COMMITTED_BYTES);
+  ): AsyncIterable<readonly CommittedRecord[]> {
+    return this.#delivery.records(appliedIndex, signal);
   }
 
   compact(index: number): Promise<void> {
@@ -550,7 +307,8 @@ class ClusterNode implements ClusterLog {
   }
 
   recordBy(index: number, signal?: AbortSignal): Promise<number> {
-    const look = (): number | undefined => (this.#driver.applied >= index ? this.#lastRecord : undefined);
+    const look = (): number | undefined =>
+      this.#driver.applied >= index ? this.#delivery.lastRecord : undefined;
     return this.#driver.until(look, Infinity, signal);
   }
 
@@ -575,8 +333,8 @@ class ClusterNode implements ClusterLog {
       role: failure || this.#isClosing ? 'follower' : role,
       leaderId: this.leader()?.nodeId,
       term: hardState.term,
-      committedIndex: this.#lastRecord,
-      firstIndex: this.#storage.firstRecord,
+      committedIndex: this.#delivery.lastRecord,
+      firstIndex: this.#storage.firstIndex(),
       lastIndex: this.#storage.lastIndex(),
       members: table.members.map(({ id, nodeId }) => ({ nodeId, isVoter: membership.voters.includes(id) })),
       failure,
@@ -699,65 +457,16 @@ class ClusterNode implements ClusterLog {
     const bytes = encodeMessage(m);
     if (!bytes) return;
     const isSent = this.#transport?.send(m.to, bytes) ?? false;
-    if (m.type === 'MsgSnap')
-      this.#snapshotsDue.set(m.to, isSent ? this.#driver.ticks + SNAPSHOT_PATIENCE * this.#electionTicks : 0);
+    if (m.type === 'MsgSnap') this.#snapshots.sent(m.to, isSent);
     else if (!isSent) queueMicrotask(() => this.#driver.tell((node) => node.reportUnreachable(m.to)));
-  }
-
-  /** Whoever sent a Raft snapshot has to say when it seems lost: nothing else goes to that member before. */
-  #giveUpSnapshots(): void {
-    for (const [id, due] of this.#snapshotsDue) {
-      if (this.#driver.ticks < due) continue;
-      this.#snapshotsDue.delete(id);
-      this.#driver.tell((node) => node.reportSnapshot(id, false));
-    }
   }
 
   #receive(from: number, bytes: Uint8Array): boolean {
     const m = decodeMessage(bytes);
     if (m?.from !== from || m.to !== this.#storage.standing.id) return false;
-    if (m.type !== 'MsgSnap') this.#driver.step(m);
-    else if (m.snapshot && !parseTable(m.snapshot.data)) return false;
-    else this.#hold(m);
+    if (m.type === 'MsgSnap') return this.#snapshots.receive(m);
+    this.#driver.step(m);
     return true;
-  }
-
-  /** A Raft snapshot is stepped when the database holds what it stands for; of several, the newest. */
-  #hold(m: Message): void {
-    const index = m.snapshot?.index ?? 0;
-    if (index <= this.#driver.status.hardState.commit) {
-      this.#driver.step(m);
-      return;
-    }
-    if (index >= (this.#held?.snapshot?.index ?? 0)) this.#held = m;
-    this.#catchingUp ??= this.#catchUp();
-  }
-
-  async #catchUp(): Promise<void> {
-    const { onSnapshot, onEvent = () => undefined } = this.#options;
-    for (let m = this.#held; m?.snapshot && !this.#stop.signal.aborted; m = this.#held) {
-      const { index, term, data } = m.snapshot;
-      onEvent({ kind: 'catching-up', index });
-      try {
-        this.#isPaused = true;
-        while (this.#applying > 0 && !this.#isClosing) await this.#change(this.#stop.signal);
-        const members = parseTable(data)?.members ?? [];
-        const database = await onSnapshot({ index, term }, this.#peersAmong(members), this.#stop.signal);
-        this.#caughtUpTo = database;
-        this.#lastRecord = Math.max(this.#lastRecord, database);
-        if (this.#held !== m) continue;
-        this.#held = undefined;
-        this.#storage.expectSnapshot(database);
-        this.#driver.step(m);
-        onEvent({ kind: 'caught-up', index });
-      } catch (error) {
-        onEvent({ kind: 'catch-up-failed', error });
-        await this.#pause();
-      }
-    }
-    this.#catchingUp = undefined;
-    this.#isPaused = false;
-    this.#wake();
   }
 
   // --- changes, and the end
@@ -765,7 +474,7 @@ class ClusterNode implements ClusterLog {
   #look(): void {
     const { softState, hardState } = this.#driver.status;
     this.#appends.look();
-    this.#wake();
+    this.#delivery.wake();
     const shown = `${softState.role} ${softState.lead} ${hardState.term}`;
     if (shown !== this.#shown) this.#tellListeners();
     this.#shown = shown;
@@ -773,23 +482,6 @@ class ClusterNode implements ClusterLog {
 
   #tellListeners(): void {
     for (const listener of this.#listeners) listener(this.status());
-  }
-
-  /** Resolves at the next change that those who wait for records must look at. */
-  #change(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        this.#wakers.delete(wake);
-        signal?.removeEventListener('abort', wake);
-        resolve();
-      };
-      this.#wakers.add(wake);
-      signal?.addEventListener('abort', wake);
-    });
-  }
-
-  #wake(): void {
-    for (const wake of [...this.#wakers]) wake();
   }
 
   /** From now on it is silent, so that the others choose another leader, and answers nobody who waits any later. */
@@ -800,7 +492,7 @@ class ClusterNode implements ClusterLog {
     void this.#transport?.close();
     this.#options.onEvent?.({ kind: 'failed', error: failure });
     this.#tellListeners();
-    this.#wake();
+    this.#delivery.wake();
   }
 
   #endAppends(why: string): void {
@@ -814,7 +506,8 @@ class ClusterNode implements ClusterLog {
   }
 
   async #close(): Promise<void> {
-    await this.#handOver();
+    await this.#finish();
+    const wasLeader = this.#driver.isLeader;
     this.#isClosing = true;
     this.#stop.abort();
     this.#stopTicks();
@@ -822,20 +515,19 @@ class ClusterNode implements ClusterLog {
     const error = new QedError('store-closed', 'the log is closed');
     this.#endAppends(error.message);
     this.#reads.end(error);
-    this.#wake();
-    await this.#catchingUp;
+    this.#delivery.end();
+    if (wasLeader) this.#tellListeners();
+    await this.#snapshots.ended();
     await this.#transport?.close();
     await this.#storage.close();
   }
 
-  /** A leader leaves no gap: what it proposed is finished, and another one takes over. Not at any price. */
-  async #handOver(): Promise<void> {
+  /** What is under way is finished, and a leader leaves no gap: another one takes over. Not at any price. */
+  async #finish(): Promise<void> {
+    if (!this.#transport) return;
+    const isDone = (): true | undefined => (this.#appends.count === 0 ? true : undefined);
+    await this.#driver.until(isDone, CLOSE_PATIENCE * this.#electionTicks).catch(() => undefined);
     const { voters } = this.#driver.status.membership;
-    if (!this.#driver.isLeader || voters.length < 2 || !this.#transport) return;
-    const ticks = CLOSE_PATIENCE * this.#electionTicks;
-    const isDone = (): true | undefined =>
-      this.#appends.count === 0 || !this.#driver.isLeader ? true : undefined;
-    await this.#driver.until(isDone, ticks).catch(() => undefined);
-    await this.#orders.transfer().catch(() => undefined);
+    if (this.#driver.isLeader && voters.length > 1) await this.#orders.transfer().catch(() => undefined);
   }
 }

@@ -136,7 +136,6 @@ const standingSchema = z.strictObject({
   membership: membershipSchema,
   table: tableSchema,
   seeds: membersSchema,
-  begin: index,
   floor: z.strictObject({ database: index, log: index }),
 });
 const joinedSchema = z.strictObject({ id: number, members: membersSchema });
@@ -152,8 +151,6 @@ export interface Standing {
   readonly table: MemberTable;
   /** For a node that just joined and has nothing of the log yet: whom to let in. */
   readonly seeds: readonly MemberRecord[];
-  /** The Raft log begins behind this entry, whatever else lies on disk. */
-  readonly begin: number;
   /** Between these two there is nothing to apply: a database that reached the first may go on behind the second. */
   readonly floor: { readonly database: number; readonly log: number };
 }

@@ -22,7 +22,6 @@ const START: Standing = {
   membership: { ...noMembers, voters: [1] },
   table: emptyTable,
   seeds: [],
-  begin: 0,
   floor: { database: 0, log: 0 },
 };
 

@@ -60,7 +60,7 @@ export class RaftStorage implements LogStorage {
   }
 
   firstIndex(): number {
-    return Math.max(this.#wal.firstIndex, this.#standing.begin + 1);
+    return this.#wal.firstIndex;
   }
 
   lastIndex(): number {
@@ -89,11 +89,6 @@ export class RaftStorage implements LogStorage {
 
   get failure(): QedError | undefined {
     return this.#wal.failure;
-  }
-
-  /** The first record on disk; those before `firstIndex` are no business of Raft's. */
-  get firstRecord(): number {
-    return this.#wal.firstIndex;
   }
 
   /** Entries [from, to) on disk, within `maxSize` but at least one. */
@@ -162,7 +157,7 @@ export class RaftStorage implements LogStorage {
     const table = parseTable(data);
     assert(table !== undefined, 'a Raft snapshot without members');
     const floor = { database: this.#database, log: index };
-    const standing = { ...this.#standing, index, term, membership, table, seeds: [], begin: 0, floor };
+    const standing = { ...this.#standing, index, term, membership, table, seeds: [], floor };
     this.#forget(0);
     const reset = this.#wal.reset({ index, term }, formatStanding(standing));
     this.#note(reset.then(() => void (this.#standing = standing)));

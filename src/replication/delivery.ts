@@ -1,0 +1,155 @@
+// Hands the committed records to whoever applies them: each once, in order, in groups of what is there. While the database catches up from peers it
+// hands out nothing, and goes on behind what the database then holds.
+import { QedError } from '../errors.ts';
+import { type Entry } from '../raft/message.ts';
+import { type RaftStorage } from './raft-storage.ts';
+import { type CommittedRecord } from './replicated-log.ts';
+
+export interface DeliveryOptions {
+  readonly storage: RaftStorage;
+  /** The last record that the database had at the start. */
+  readonly appliedIndex: number;
+  /** Whether there is nobody else to get lost records from. */
+  readonly isAlone: () => boolean;
+}
+
+/** A group holds about so many bytes. */
+const GROUP_BYTES = 8 * 1024 * 1024;
+
+export class Delivery {
+  readonly #storage: RaftStorage;
+  readonly #isAlone: () => boolean;
+  #isPaused = false;
+  #isOver = false;
+  /** Groups that were handed out and are not done. */
+  #applying = 0;
+  #caughtUpTo = 0;
+  #lastRecord: number;
+  readonly #wakers = new Set<() => void>();
+
+  constructor({ storage, appliedIndex, isAlone }: DeliveryOptions) {
+    this.#storage = storage;
+    this.#isAlone = isAlone;
+    this.#lastRecord = this.#findLastRecord(appliedIndex);
+  }
+
+  /** The last committed record, as far as this life of the node knows; what the database had at its start is a record as well. */
+  get lastRecord(): number {
+    return this.#lastRecord;
+  }
+
+  /** Raft's own entries and membership changes are no records: nobody could wait until they are applied. */
+  committed({ index, data }: Entry): void {
+    if (data.length > 0) this.#lastRecord = Math.max(this.#lastRecord, index);
+  }
+
+  async *records(
+    appliedIndex: number,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<readonly CommittedRecord[]> {
+    this.#checkApplied(appliedIndex);
+    for (let at = appliedIndex; ;) {
+      while (this.#isPaused || at >= this.#end) {
+        if (this.#isOver || signal?.aborted) return;
+        await this.#change(signal);
+        // The database may have caught up meanwhile.
+        at = Math.max(at, this.#caughtUpTo);
+      }
+      if (this.#isOver || signal?.aborted) return;
+      const { floor } = this.#storage.standing;
+      if (at >= floor.database && at < floor.log) at = floor.log;
+      if (at >= this.#end) continue;
+      const entries = this.#read(at + 1);
+      at += entries.length;
+      const group = entries.flatMap(recordOf);
+      if (group.length === 0) continue;
+      this.#applying += 1;
+      try {
+        yield group;
+      } finally {
+        this.#applying -= 1;
+        this.wake();
+      }
+    }
+  }
+
+  /** Resolves when all that was handed out is applied; no more is until `resume`. */
+  async pause(signal: AbortSignal): Promise<void> {
+    this.#isPaused = true;
+    while (this.#applying > 0 && !signal.aborted) await this.#change(signal);
+  }
+
+  /** The database holds everything up to this record. */
+  caughtUp(database: number): void {
+    this.#caughtUpTo = database;
+    this.#lastRecord = Math.max(this.#lastRecord, database);
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.wake();
+  }
+
+  /** There may be more to hand out. */
+  wake(): void {
+    for (const wake of [...this.#wakers]) wake();
+  }
+
+  end(): void {
+    this.#isOver = true;
+    this.wake();
+  }
+
+  /** Everything up to here is committed and can be read. */
+  get #end(): number {
+    return this.#storage.standing.index;
+  }
+
+  /** Of what was committed in earlier lives, behind what the database has. */
+  #findLastRecord(appliedIndex: number): number {
+    let last = appliedIndex;
+    for (let at = Math.max(last + 1, this.#storage.firstIndex()); at <= this.#end;) {
+      const entries = this.#storage.read(at, this.#end + 1, GROUP_BYTES);
+      last = entries.flatMap(recordOf).at(-1)?.index ?? last;
+      at += entries.length;
+    }
+    return last;
+  }
+
+  /** A node that is alone has nobody to get lost records from. Elsewhere the database may be ahead: it catches up before the log does. */
+  #checkApplied(appliedIndex: number): void {
+    const last = this.#storage.lastIndex();
+    if (!this.#isAlone() || appliedIndex <= last) return;
+    throw new QedError(
+      'store-corrupt',
+      `the database has applied record ${appliedIndex}, but the log ends at record ${last}`,
+      {
+        hint: 'The log lost acknowledged records or belongs to other data. Put the right directory back, or rebuild this node.',
+      },
+    );
+  }
+
+  #read(next: number): readonly Entry[] {
+    const first = this.#storage.firstIndex();
+    if (next < first)
+      throw new QedError('log-compacted', `record ${next} is needed, but the log begins at record ${first}`);
+    return this.#storage.read(next, this.#end + 1, GROUP_BYTES);
+  }
+
+  /** Resolves at the next change that those who wait for records must look at. */
+  #change(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        this.#wakers.delete(wake);
+        signal?.removeEventListener('abort', wake);
+        resolve();
+      };
+      this.#wakers.add(wake);
+      signal?.addEventListener('abort', wake);
+    });
+  }
+}
+
+function recordOf({ type, index, term, data }: Entry): CommittedRecord[] {
+  return type === 'EntryNormal' && data.length > 0 ? [{ index, term, payload: data }] : [];
+}
