@@ -10,6 +10,8 @@ import {
 } from '../../src/balloon/proof.ts';
 import { type Transport } from '../../src/client/transport.ts';
 import { decodeUtf8, encodeHex } from '../../src/crypto/encoding.ts';
+import { addSignatures } from '../../src/crypto/note.ts';
+import { parsePolicy, type Policy } from '../../src/crypto/policy.ts';
 import { formatVkey } from '../../src/crypto/vkey.ts';
 import { errorTable, type ErrorCode } from '../../src/errors.ts';
 import { formatLine, type Received } from '../../src/gossip/snapshots.ts';
@@ -23,7 +25,7 @@ import { createSource } from '../source.ts';
 import { startMonitor, type Monitor } from './monitor.ts';
 import { jsonAnswer } from '../../testutils/log-transport.ts';
 import { seededRandom } from '../../testutils/random.ts';
-import { NATIVE, signedLog, type SignedLog } from '../../testutils/signed-log.ts';
+import { NATIVE, signedLog, witness, type SignedLog } from '../../testutils/signed-log.ts';
 import { logOf } from '../../testutils/stub-log.ts';
 import { until } from '../../testutils/until.ts';
 
@@ -66,6 +68,8 @@ interface World {
   readonly cleared: string[];
   disk: MemoryDisk;
   hear: (received: Received) => void;
+  policy?: Policy;
+  isUnknown?: boolean;
 }
 
 const open: Monitor[] = [];
@@ -178,7 +182,11 @@ async function agentOf(at: World): Promise<Agent> {
   return {
     name: 'monitor0',
     identity: openAgentIdentity(undefined, 'monitor0'),
-    knowledge: await openKnowledge({ store: state, given: log.trust.log, onLearned: () => undefined }),
+    knowledge: await openKnowledge({
+      store: state,
+      given: at.isUnknown === true ? undefined : log.trust.log,
+      onLearned: () => undefined,
+    }),
     source: createSource({ ...clock, urls, transport }),
     transport,
     state,
@@ -199,17 +207,18 @@ async function agentOf(at: World): Promise<Agent> {
   };
 }
 
-async function start(at: World): Promise<Monitor> {
+async function start(at: World, looks = 3): Promise<Monitor> {
   const monitor = await startMonitor(await agentOf(at), {
     endpoints: [...at.nodes.keys()],
     stores: [...at.stores.keys()],
+    policy: at.policy,
     keep: 1_000,
     timing: { everyMs: 1 },
     now: () => at.now,
     jitter: () => 0,
   });
   open.push(monitor);
-  await rounds(at);
+  await rounds(at, looks);
   return monitor;
 }
 
@@ -421,6 +430,32 @@ describe('an old state', () => {
     expect(at.cleared).toEqual(['stale heads']);
   });
 
+  it('can be told from a replayed head where a quorum cosigns', async () => {
+    const at = world({ a: { gossips: true, size: 20 } });
+    const cosigner = witness(5);
+    at.policy = parsePolicy(`witness w ${cosigner.vkey}\nquorum w\n`);
+    const cosigned = (seconds: number): SignedSnapshotJson => {
+      const { snapshot: shown, checkpoint } = parseSignedSnapshot(snapshot(19));
+      const head = { origin: log.trust.log.name, size: 20, root: shown.historyDigest };
+      return { ...snapshot(19), checkpoint: addSignatures(checkpoint, cosigner.cosign(head, seconds)) };
+    };
+    await start(at);
+    const old = cosigned(at.now / 1000);
+    for (let turn = 0; turn < 5; turn++) {
+      await pass(at, 10);
+      at.hear(received(cosigned(at.now / 1000), 'repeated'));
+    }
+    expect(said(at)).toEqual([]);
+    for (let turn = 0; turn < 7; turn++) {
+      at.hear(received(turn % 2 === 0 ? old : snapshot(19), 'repeated'));
+      await pass(at, 10);
+    }
+    expect(said(at)).toEqual(['stale heads head-stale']);
+    at.nodes.get('http://a')!.lies = (path, truth) =>
+      path === '/snapshots/latest' ? cosigned(at.now / 1000) : truth;
+    await until('the end', () => at.cleared.includes('stale heads'));
+  });
+
   it('is what gossip has when it is behind', async () => {
     const at = world({ a: { gossips: true, size: 20 } });
     await start(at);
@@ -509,6 +544,14 @@ describe('no answer', () => {
     await start(at);
     await pass(at, 20);
     expect(said(at)).toEqual(['outage node http://b unauthorized']);
+  });
+
+  it('from anybody who could say which log it is counts as well', async () => {
+    const at = world({ a: { refuses: { code: 'forbidden' } } });
+    at.isUnknown = true;
+    await start(at, 0);
+    at.now += 20_000;
+    await isSaid(at, 'outage log vkey-unknown');
   });
 
   it('to the question how it got there is an outage of proofs, and stays one across a restart', async () => {

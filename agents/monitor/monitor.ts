@@ -4,7 +4,9 @@
 // It promises: what it calls tampering it can prove, with an evidence file that anybody checks with the vkey alone. What answers wrongly and proves nothing is
 // inconsistent; what does not answer is an outage; what shows an old state, or nothing new, is stale; what is late lags.
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
+import { type Policy } from '../../src/crypto/policy.ts';
 import { equalBytes } from '../../src/crypto/encoding.ts';
+import { QedError } from '../../src/errors.ts';
 import { parseLine } from '../../src/gossip/snapshots.ts';
 import { splitViewOf } from '../accuse.ts';
 import { type Agent } from '../agent.ts';
@@ -13,7 +15,7 @@ import { followLog, registerFollowFigures, type FollowFigures } from '../follow.
 import { openJournal, type Journal } from '../journal.ts';
 import { type KnownLog } from '../known-log.ts';
 import { type SignedCheckpoint } from '../witness/witness.ts';
-import { watchConditions } from './conditions.ts';
+import { watchConditions, type Conditions } from './conditions.ts';
 import { openHistory } from './history.ts';
 import { keepMarks } from './marks.ts';
 import { watchNodes } from './nodes.ts';
@@ -30,6 +32,8 @@ export interface MonitorOptions {
   readonly apiKey?: string | undefined;
   /** API key of the stores. */
   readonly storeKey?: string | undefined;
+  /** Whose cosignatures say how fresh a head is. */
+  readonly policy?: Policy | undefined;
   /** Snapshots that are remembered. */
   readonly keep: number;
   readonly timing?: Partial<MonitorTiming>;
@@ -71,22 +75,39 @@ export async function startMonitor(agent: Agent, options: MonitorOptions): Promi
   const journal = await openJournal(agent.state, options.keep);
   const follow = registerFollowFigures(registry);
   const stop = new AbortController();
+  const timing = { ...monitorTiming, ...options.timing };
+  const conditions = watchConditions({
+    raise: agent.alert,
+    clear: agent.clearAlert,
+    onOver: (kind, subject) => logger.info(`over: ${kind}, ${subject}`),
+    now: options.now,
+  });
   let parts: Parts | undefined;
   let loop: Promise<void> | undefined;
   registerFigures(registry, () => parts);
 
   function begin(log: KnownLog): void {
     if (stop.signal.aborted) return;
-    parts = openParts(agent, options, log, journal, follow);
+    parts = openParts(agent, { ...options, timing }, log, { journal, conditions, figures: follow });
     const { head } = parts.history;
     const from = head ? `version ${head.snapshot.version}` : 'the first state that it shows';
     logger.info(`watching ${log.verifier.name} from ${from} on`);
-    loop = run(parts, agent, options.timing?.everyMs ?? monitorTiming.everyMs, stop.signal);
+    loop = run(parts, agent, timing.everyMs, stop.signal);
+  }
+
+  /** A log of which nothing is known is out, like one that stops to answer. */
+  async function awaitLog(): Promise<void> {
+    while (!stop.signal.aborted && knowledge.log === undefined) {
+      const message = `nobody has said yet which log it is that should be watched: ${options.endpoints.join(', ') || 'no node of it was named'}`;
+      conditions.set('outage', 'log', { message, code: 'vkey-unknown' }, timing.maxOutageMs);
+      await pause(timing.everyMs, stop.signal);
+    }
   }
 
   knowledge.known
     .then(begin)
     .catch((error: unknown) => logger.error({ err: error }, 'the monitor cannot begin'));
+  const awaiting = awaitLog();
 
   return {
     head: () => parts?.history.head,
@@ -99,28 +120,31 @@ export async function startMonitor(agent: Agent, options: MonitorOptions): Promi
     status: () => (parts ? statusOf(parts) : {}),
     async close() {
       stop.abort();
-      await parts?.intake.close();
-      await parts?.delivery.close();
-      await parts?.stores.close();
-      await loop;
+      await awaiting;
+      if (parts) {
+        const { intake, delivery, stores } = parts;
+        await Promise.all([intake.close(), delivery.close(), stores.close(), loop]);
+      }
     },
   };
 }
 
+interface Foundation {
+  readonly journal: Journal;
+  readonly conditions: Conditions;
+  readonly figures: FollowFigures;
+}
+
 function openParts(
   agent: Agent,
-  options: MonitorOptions,
+  options: MonitorOptions & { readonly timing: MonitorTiming },
   log: KnownLog,
-  journal: Journal,
-  figures: FollowFigures,
+  { journal, conditions, figures }: Foundation,
 ): Parts {
-  const { now, jitter } = options;
+  const { now, jitter, timing, policy } = options;
   const { primitives, transport, logger, state, source } = agent;
-  const timing = { ...monitorTiming, ...options.timing };
   const raise = agent.alert;
   const clear = agent.clearAlert;
-  const onOver = (kind: string, subject: string): void => logger.info(`over: ${kind}, ${subject}`);
-  const conditions = watchConditions({ raise, clear, onOver, now });
   const marks = keepMarks(now);
   const shared = { ...timing, log, primitives, transport, conditions, marks, journal, raise, now, jitter };
   const nodes = watchNodes({
@@ -128,7 +152,10 @@ function openParts(
     source,
     named: options.endpoints,
     apiKey: options.apiKey,
-    onSigned: (signed) => settling.glance(signed),
+    async onSigned(signed) {
+      await settling.glance(signed);
+      pulse.see(signed);
+    },
   });
   const history = openHistory({
     log: log.verifier,
@@ -146,7 +173,7 @@ function openParts(
     apiKey: options.storeKey,
     onFailure: (error) => logger.error({ err: error }, 'what a store shows could not be kept'),
   });
-  const pulse = keepPulse({ ...shared, name: log.verifier.name });
+  const pulse = keepPulse({ ...shared, name: log.verifier.name, policy, verify: primitives.verify });
   const intake = followLog({
     agent,
     journal,
@@ -182,7 +209,11 @@ function deliver(
     async send(items) {
       for (const item of items) await settling.settle(parseLine(journal.entryOf(item).line));
     },
-    onFailure: (error) => agent.logger.debug({ err: error }, 'not verified yet; trying again'),
+    onFailure(error) {
+      // That the log does not answer is watched elsewhere; that our own disk does not is not.
+      const isOurs = error instanceof QedError && error.code.startsWith('store-');
+      agent.logger[isOurs ? 'error' : 'debug']({ err: error }, 'not verified yet; trying again');
+    },
     onRecovery: () => undefined,
     onHole: (count) =>
       agent.alert({
@@ -209,7 +240,7 @@ async function run(
   }
   await settling.takeUp();
   while (!signal.aborted) {
-    await look().catch((error: unknown) => logger.error({ err: error }, 'a look at the log failed'));
+    await look().catch((error: unknown) => logger.error({ err: error }, 'a look at the log has failed'));
     await pause(everyMs, signal);
   }
 }

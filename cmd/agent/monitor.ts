@@ -1,5 +1,7 @@
 // qed agent monitor: watches that the log keeps to one history, answers, goes on and is heard, and that stores show what it published.
+import { readFileSync } from 'node:fs';
 import { type Argv } from 'yargs';
+import { parsePolicy, type Policy } from '../../src/crypto/policy.ts';
 import { QedError } from '../../src/errors.ts';
 import { withSettings } from '../settings.ts';
 import { agentOptions, endpointsOption, readUrls, runAgent } from './flags.ts';
@@ -29,6 +31,10 @@ const options = {
     describe: 'Seconds until what is known must be at every node, in every store and in gossip',
   },
   'max-outage': { type: 'number', default: 15, describe: 'Seconds without an answer until it is an outage' },
+  policy: {
+    type: 'string',
+    describe: 'C2SP tlog-policy: a head is as old as the cosignatures of this quorum',
+  },
   keep: {
     type: 'number',
     describe: 'Snapshots that are remembered, to be compared with stores',
@@ -58,6 +64,7 @@ export function addMonitor(agent: Argv): Argv {
       maxOutageMs: milliseconds(flags['max-outage'], '--max-outage'),
     };
     const keep = flags.keep ?? (flags.state === undefined ? KEEP_IN_MEMORY : KEEP_ON_DISK);
+    const policy = flags.policy === undefined ? undefined : readPolicy(flags.policy);
     checkWitnessFlags(flags);
     await runAgent(flags, { role: 'monitor', port: PORT, qedUrls: endpoints }, async (agent) => {
       const monitor = await startMonitor(agent, {
@@ -65,6 +72,7 @@ export function addMonitor(agent: Argv): Argv {
         stores,
         apiKey: flags['api-key'],
         storeKey: flags['store-key'],
+        policy,
         keep,
         timing,
         now: Date.now,
@@ -80,6 +88,15 @@ export function addMonitor(agent: Argv): Argv {
       };
     });
   });
+}
+
+function readPolicy(path: string): Policy {
+  try {
+    return parsePolicy(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new QedError('option-malformed', `--policy: ${why}`, { cause });
+  }
 }
 
 function milliseconds(seconds: number, flag: string): number {
