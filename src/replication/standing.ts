@@ -80,7 +80,7 @@ function checkStanding({ note, last }: Wal, self: NodeRecord, directory: string)
   const standing = note && parseStanding(note);
   if (!standing || standing.index > last.index)
     throw new QedError('store-corrupt', `the log in ${directory} does not hold what its members applied`, {
-      hint: 'Put the right directory back, or wipe this node and let it join anew.',
+      hint: 'Put the right directory back, or get the data from the cluster: qed rebuild.',
     });
   const own = [...standing.table.members, ...standing.seeds].find(({ id }) => id === standing.id);
   if (own && (!equalBytes(own.nodeKey, self.nodeKey) || own.nodeId !== self.nodeId))
