@@ -202,6 +202,7 @@ describe('says what is wrong, and what to do', () => {
       code: 64,
       says: '--join-addr: "x"',
     },
+    { name: 'a host that is none', args: ['--advertise-host', 'a/b'], code: 64, says: '--advertise-host' },
     {
       name: 'a cluster of which it would be the first node',
       args: ['--mgmt-addr', '127.0.0.1:18719', '--join-addr', ':18719'],

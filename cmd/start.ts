@@ -10,7 +10,7 @@ import type { MemberStatus } from '../src/replication/cluster.ts';
 import { dialAddress } from '../src/gossip/address.ts';
 import { isGuessable, readApiKeys, singleKey, type Access } from '../src/server/auth.ts';
 import type { Tls } from '../src/server/http.ts';
-import { isLoopback, parseAddress, urlOf, type Wanted } from '../src/server/listen.ts';
+import { formatAddress, isLoopback, parseAddress, urlOf, type Wanted } from '../src/server/listen.ts';
 import type { NodeEvent } from '../src/server/node.ts';
 import type { Server, ServerOptions } from '../src/server/server.ts';
 import { createLogger, LEVELS, readWanted, untilStopped } from './daemon.ts';
@@ -169,9 +169,9 @@ async function runServer(flags: Flags, command: 'start' | 'rebuild'): Promise<vo
     nodeId: flags['node-id'],
     storeEvents: flags['store-events'],
     now: Date.now,
-    onEvent: (event) => logEvent(logger, event),
+    onEvent: sparingly((event) => logEvent(logger, event)),
     ...listeners,
-    advertisedHost: flags['advertise-host'],
+    advertisedHost: readHost(flags['advertise-host']),
     join: readJoin(flags, tls !== undefined),
     signal: stopping.signal,
     hasDrills: flags.drills,
@@ -205,6 +205,29 @@ async function runServer(flags: Flags, command: 'start' | 'rebuild'): Promise<vo
   await stopped;
   logger.info('stopping: answers in flight are finished first');
   await server.close();
+}
+
+/** What fails again and again, or is done by a stranger, fills no log: the same is told once in so long. */
+function sparingly(tell: (event: NodeEvent) => void): (event: NodeEvent) => void {
+  const told = new Map<string, number>();
+  return (event) => {
+    const subject = subjectOf(event);
+    const now = performance.now();
+    if (subject !== undefined && now - (told.get(subject) ?? -Infinity) < TOLD_AGAIN_MS) return;
+    if (told.size >= TOLD_MAX) told.clear();
+    if (subject !== undefined) told.set(subject, now);
+    tell(event);
+  };
+}
+
+const TOLD_AGAIN_MS = 60_000;
+const TOLD_MAX = 100;
+
+function subjectOf(event: NodeEvent): string | undefined {
+  if (event.kind === 'catch-up-failed' || event.kind === 'duty-failed')
+    return `${event.kind} ${String(event.error)}`;
+  if (event.kind === 'peer-refused') return `${event.kind} ${event.why} ${event.remote}`;
+  return undefined;
 }
 
 function logEvent(logger: Logger, event: NodeEvent): void {
@@ -281,6 +304,11 @@ function logEvent(logger: Logger, event: NodeEvent): void {
       );
       return;
   }
+}
+
+function readHost(host: string | undefined): string | undefined {
+  if (host !== undefined) parseAddress(formatAddress({ host, port: 1 }), '--advertise-host');
+  return host;
 }
 
 function describeMember({ nodeId, raftAddr, isVoter }: MemberStatus): string {

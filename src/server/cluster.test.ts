@@ -215,6 +215,14 @@ it('gives leave, hands over, and refuses what makes no sense', () =>
       ['/transfer-leadership', { nodeId: '' }, 400, 'bad-request'],
       ['/drills/delay', { delayMs: 1 }, 404, 'not-found'],
     ];
+    const nowhere = {
+      nodeId: 'x',
+      nodeKey: '00'.repeat(32),
+      raftAddr: '0.0.0.0:1',
+      httpAddr: 'x:1',
+      mgmtAddr: 'x:1',
+    };
+    rows.push(['/join', { ...nowhere, vkey: a.node.identity.signer.vkey }, 400, 'bad-request']);
     for (const [path, body, status, code] of rows)
       expect([path, body, await manage(b, path, body)]).toMatchObject([
         path,

@@ -10,7 +10,7 @@ import { checkForm } from './form.ts';
 import { createApp, sendJson, type App, type AppOptions } from './http.ts';
 import { healthRoute, infoRoutes, type InfoOptions } from './info-routes.ts';
 import { checkLogKey } from './identity.ts';
-import { isLoopback, parseAddress } from './listen.ts';
+import { isLoopback, parseAddress, reachableHost } from './listen.ts';
 import { type Metrics } from './metrics.ts';
 import { type Node } from './node.ts';
 
@@ -136,6 +136,8 @@ function checkMember(node: Node, wanted: string): void {
 
 /** A node on another machine cannot reach members that are known at addresses of this one alone. */
 function checkReachable(node: Node, raftAddr: string, ip: string): void {
+  if (reachableHost(parseAddress(raftAddr, 'raftAddr'), '') === '')
+    throw new QedError('bad-request', `others cannot reach a node at ${raftAddr}: it has to name its host`);
   if (isLoopback({ host: ip.replace(/^::ffff:/, ''), port: 0 })) return;
   const near = node.members().find((member) => isLoopback(parseAddress(member.raftAddr, 'raftAddr')));
   if (!near || isLoopback(parseAddress(raftAddr, 'raftAddr'))) return;

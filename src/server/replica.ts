@@ -95,7 +95,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
 
   let toldLeader: string | undefined;
   function tellLeader({ leaderId, term, failure }: LogStatus): void {
-    if (leaderId === toldLeader || failure) return;
+    if (leaderId === toldLeader || failure || stop.signal.aborted) return;
     toldLeader = leaderId;
     onEvent({ kind: 'leader', leaderId, term });
   }
