@@ -124,7 +124,7 @@ async function fillDisk({ cluster, disk, load, round, leader }: Round): Promise<
     const heir = leads ? node : cluster.nodes[0]!;
     await order(cluster, leader, '/transfer-leadership', { nodeId: heir.nodeId });
   }
-  disk.fill();
+  await disk.fill();
   const begin = performance.now();
   const why = await until(
     { what: `${node.nodeId} notices that its disk is full`, limitMs: FULL_MS },

@@ -1,22 +1,23 @@
 // A disk that is small enough to be filled: a file system in memory, mounted where one node keeps its data. Only root may mount.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, statfsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 export interface FullDisk {
   /** Why there is none; undefined when there is. */
   readonly missing: string | undefined;
   /** Leaves no room at all. */
-  readonly fill: () => void;
+  readonly fill: () => Promise<void>;
   readonly free: () => void;
   readonly close: () => void;
 }
 
-const MEBIBYTES = 512;
+const MEBIBYTES = 256;
 
 export function openFullDisk(path: string): FullDisk {
   const filler = join(path, 'filler');
-  const none = { fill: () => undefined, free: () => undefined, close: () => undefined };
+  const none = { fill: () => Promise.resolve(), free: () => undefined, close: () => undefined };
   if (process.platform !== 'linux' || process.getuid?.() !== 0)
     return { ...none, missing: 'a small disk can be mounted by root on Linux only' };
   try {
@@ -30,11 +31,11 @@ export function openFullDisk(path: string): FullDisk {
   }
   return {
     missing: undefined,
-    fill() {
+    async fill() {
       const { bavail, bsize } = statfsSync(path);
-      tryWrite(filler, bavail * bsize);
+      await tryWrite(filler, bavail * bsize);
       // What was given back meanwhile.
-      tryWrite(`${filler}2`, MEBIBYTES * 1024 * 1024);
+      await tryWrite(`${filler}2`, MEBIBYTES * 1024 * 1024);
     },
     free() {
       for (const file of [filler, `${filler}2`]) rmSync(file, { force: true });
@@ -45,9 +46,10 @@ export function openFullDisk(path: string): FullDisk {
   };
 }
 
-function tryWrite(path: string, bytes: number): void {
+/** Without holding up the load, which runs in this process. */
+async function tryWrite(path: string, bytes: number): Promise<void> {
   try {
-    writeFileSync(path, Buffer.alloc(bytes));
+    await writeFile(path, Buffer.alloc(bytes));
   } catch {
     // Full is what it shall be.
   }
