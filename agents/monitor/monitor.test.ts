@@ -69,6 +69,7 @@ interface World {
   disk: MemoryDisk;
   hear: (received: Received) => void;
   policy?: Policy;
+  keep?: number;
   isUnknown?: boolean;
 }
 
@@ -212,7 +213,7 @@ async function start(at: World, looks = 3): Promise<Monitor> {
     endpoints: [...at.nodes.keys()],
     stores: [...at.stores.keys()],
     policy: at.policy,
-    keep: 1_000,
+    keep: at.keep ?? 1_000,
     timing: { everyMs: 1 },
     now: () => at.now,
     jitter: () => 0,
@@ -483,6 +484,21 @@ describe('a store', () => {
     const at = await watch({ snapshots: [...range(0, 5), snapshot(5, forked), ...range(6, 10)] });
     await isSaid(at, TAMPERING);
     expect(checked(at).conclusive).toBe(true);
+  });
+
+  it('that does so for a version which is long forgotten, too', async () => {
+    const at = world({ a: {} }, { store: {} });
+    at.published.push(...published);
+    at.keep = 2;
+    const monitor = await start(at);
+    await until('the head', () => monitor.head()?.snapshot.version === 9);
+    await until('all of them', () => JSON.stringify(monitor.status()).includes('"snapshots":0'));
+    await open.pop()!.close();
+    at.disk.holder = undefined;
+    at.stores.get('http://store')!.snapshots.push(...range(0, 3), snapshot(3, forked), ...range(4, 10));
+    await start(at);
+    await isSaid(at, TAMPERING);
+    expect(checked(at)).toMatchObject({ conclusive: true });
   });
 
   it('that has refused such a state convicts it as well', async () => {

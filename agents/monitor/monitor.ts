@@ -171,6 +171,7 @@ function openParts(
     clear,
     urls: options.stores,
     apiKey: options.storeKey,
+    onOlder: settling.glance,
     onFailure: (error) => logger.error({ err: error }, 'what a store shows could not be kept'),
   });
   const pulse = keepPulse({ ...shared, name: log.verifier.name, policy, verify: primitives.verify });

@@ -37,6 +37,7 @@ export function statusOf(parts: Parts): Readonly<Record<string, unknown>> {
       events: Math.max(0, marks.sizeBefore(0) - version - 1),
       snapshots: delivery.figures().waiting,
       unproven: settling.unproven(),
+      skipped: stores.skipped(),
       eventsPerSecond: Math.round(marks.rate()),
       heardSecondsAgo: heardMs === undefined ? null : Math.round(heardMs / 1000),
     },

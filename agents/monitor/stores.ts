@@ -20,6 +20,8 @@ export interface StoresOptions {
   readonly journal: Journal;
   readonly raise: (input: AlertInput) => void;
   readonly clear: (kind: AlertKind, subject: string) => void;
+  /** A state that the journal has forgotten. */
+  readonly onOlder: (signed: SignedSnapshot) => Promise<void>;
   /** A disk of our own failed. */
   readonly onFailure: (error: unknown) => void;
   readonly everyMs: number;
@@ -34,17 +36,41 @@ export interface Stores {
   readonly expect: (signed: SignedSnapshot) => void;
   readonly lookForConflicts: () => Promise<void>;
   readonly figures: () => readonly ReturnType<StoreWatch['figures']>[];
+  /** States that were too many to be compared. */
+  readonly skipped: () => number;
   readonly close: () => Promise<void>;
 }
 
+/** A store reads faster than a log proves. */
+const OLDER_MAX = 4_096;
+
 export function watchStores(options: StoresOptions): Stores {
   const { log, journal, raise, primitives, now } = options;
+  /** Waiting for a proof. */
+  let older = 0;
+  let skipped = 0;
   const sources = options.urls.map((url) => createSource({ ...options, urls: [url] }));
 
   async function take(signed: SignedSnapshot): Promise<void> {
     const { added, conflicts } = await journal.add([signed]);
     added.forEach(expect);
     for (const { known, other } of conflicts) raise(contradictionOf(log, known, other));
+    if (added.length === 0 && conflicts.length === 0) await takeOlder(signed);
+  }
+
+  async function takeOlder(signed: SignedSnapshot): Promise<void> {
+    const { version } = signed.snapshot;
+    if ((await journal.versionBefore(version + 1)) === version) return;
+    if (older >= OLDER_MAX) {
+      skipped += 1;
+      return;
+    }
+    older += 1;
+    try {
+      await options.onOlder(signed);
+    } finally {
+      older -= 1;
+    }
   }
 
   const watches = options.urls.map((url, at) => {
@@ -77,6 +103,7 @@ export function watchStores(options: StoresOptions): Stores {
       for (const { known, other } of found.flat()) raise(contradictionOf(log, known, other));
     },
     figures: () => watches.map((one) => one.figures()),
+    skipped: () => skipped,
     async close() {
       await Promise.all(watches.map((one) => one.close()));
     },
