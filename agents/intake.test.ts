@@ -183,6 +183,16 @@ it('hands over both sides when the log has signed two histories, and keeps the f
   expect(await inJournal(journal)).toEqual([0, 1, 2]);
 });
 
+it('notices two histories also when both come at the same moment', async () => {
+  const journal = await openJournal(openMemoryStore(), 10_000);
+  const both = await Promise.all([journal.add([snapshotOf(2)]), journal.add([snapshotOf(2, other)])]);
+  expect(both.map(({ added, conflicts }) => [added.length, conflicts.length])).toEqual([
+    [1, 0],
+    [0, 1],
+  ]);
+  expect(await inJournal(journal)).toEqual([2]);
+});
+
 it('forgets the oldest when more is there than may be kept, and does not take them again', async () => {
   const at = world();
   const journal = await openJournal(openMemoryStore(), 10);
