@@ -581,10 +581,12 @@ describe('no answer', () => {
     await open.pop()!.close();
     at.disk.holder = undefined;
     at.alerts.splice(0);
+    // Now only the journal knows of it.
+    at.nodes.get('http://a')!.size = 10;
     const monitor = await start(at);
     await pass(at, 20);
-    expect(said(at)).toEqual(['outage proofs version-unknown']);
-    at.nodes.get('http://a')!.refuses = undefined;
+    expect(said(at)).toEqual(['stale log head-rollback', 'outage proofs version-unknown']);
+    Object.assign(at.nodes.get('http://a')!, { size: 20, refuses: undefined });
     await until('the proof', () => monitor.head()?.snapshot.version === 19);
     await until('the end', () => at.cleared.includes('outage proofs'));
   });

@@ -136,25 +136,27 @@ export function watchNodes(options: NodesOptions): Nodes {
 
   function watchSizes(): void {
     const expected = marks.sizeBefore(maxLagMs);
-    let shownMax: number | undefined;
-    for (const { url, size, sizeMax } of nodes.values()) {
-      if (size === undefined || sizeMax === undefined) continue;
-      shownMax = Math.max(size, shownMax ?? 0);
-      const isBack = size < sizeMax;
-      const back = `${url} shows ${size} events, but has shown ${sizeMax}; if it was not rebuilt from its peers, its data was replaced by an older copy`;
-      conditions.set(
-        'stale',
-        `node ${url}`,
-        isBack ? { message: back, code: 'head-rollback' } : undefined,
-        maxLagMs,
-      );
-      const behind = `${url} is behind: it shows ${size} events, and the log had ${expected} already (${marks.describe(expected - size)})`;
-      conditions.set('lag', `node ${url}`, !isBack && size < expected ? { message: behind } : undefined, 0);
-    }
-    if (shownMax === undefined) return;
-    const message = `all nodes that answer show at most ${shownMax} events, but ${log.verifier.name} has signed ${expected}`;
+    const shown = [...nodes.values()].flatMap(({ size }) => (size === undefined ? [] : [size]));
+    if (shown.length === 0) return;
+    const shownMax = Math.max(...shown);
     const isRolledBack = shownMax < expected;
+    const message = `all nodes that answer show at most ${shownMax} events, but ${log.verifier.name} has signed ${expected}`;
     conditions.set('stale', 'log', isRolledBack ? { message, code: 'head-rollback' } : undefined, 0);
+    for (const node of nodes.values()) watchSize(node, isRolledBack ? 0 : expected);
+  }
+
+  function watchSize({ url, size, sizeMax }: Node, expected: number): void {
+    if (size === undefined || sizeMax === undefined) return;
+    const isBack = size < sizeMax;
+    const back = `${url} shows ${size} events, but has shown ${sizeMax}; if it was not rebuilt from its peers, its data was replaced by an older copy`;
+    conditions.set(
+      'stale',
+      `node ${url}`,
+      isBack ? { message: back, code: 'head-rollback' } : undefined,
+      maxLagMs,
+    );
+    const behind = `${url} is behind: it shows ${size} events, and the log had ${expected} already (${marks.describe(expected - size)})`;
+    conditions.set('lag', `node ${url}`, !isBack && size < expected ? { message: behind } : undefined, 0);
   }
 
   return {
