@@ -71,11 +71,12 @@ function describe(url: string, status: unknown): string {
   const head = `${textOf(fields.get('role'))} ${textOf(fields.get('name'))} at ${url}`;
   const rows: [string, string][] = [
     ['log', log.size === 0 ? 'not known yet' : `${textOf(log.get('origin'))}, ${textOf(log.get('how'))}`],
-    ...['verified', 'behind', 'intake'].flatMap((key): [string, string][] =>
+    ...['verified', 'behind', 'intake', 'witness'].flatMap((key): [string, string][] =>
       fields.has(key) ? [[key, flat(fields.get(key))]] : [],
     ),
     ['peers', String(listOf(entriesOf(fields.get('gossip')).get('peers')).length)],
     ['alerts', flat(entriesOf(fields.get('alerts')).get('raised'))],
+    ...listOf(fields.get('wrong')).map((what): [string, string] => ['wrong', textOf(what)]),
     ...listOf(fields.get('sinks')).map((sink): [string, string] => ['sink', flat(sink)]),
   ];
   return [head, ...rows.map(([name, text]) => `  ${name.padEnd(10)}${text}`)].join('\n');
