@@ -7,6 +7,7 @@ import { openClusterLog, type ClusterLog } from '../src/replication/cluster.ts';
 import { buildApi, type ApiOptions } from '../src/server/api.ts';
 import { type App } from '../src/server/http.ts';
 import { type Identity } from '../src/server/identity.ts';
+import { createSeal } from '../src/server/join-seal.ts';
 import { createMetrics, type Metrics } from '../src/server/metrics.ts';
 import {
   composeNode,
@@ -31,13 +32,14 @@ export interface TestDisks {
 
 export function testDisks(): TestDisks {
   const key = () => generateKeyPairSync('ed25519').privateKey;
-  const nodeKey = key();
+  const [logKey, nodeKey] = [key(), key()];
   const identity = {
     origin: 'example.org/log',
     nodeId: 'node0',
-    signer: createLogSigner('example.org/log', key()),
+    signer: createLogSigner('example.org/log', logKey),
     cosigner: createCosigner('example.org/log/node0', nodeKey),
     nodeKey,
+    seal: createSeal(logKey),
     host: undefined,
   };
   return { identity, store: memoryDisk(), events: memoryDisk(), log: createFakeDisk() };

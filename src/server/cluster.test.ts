@@ -207,7 +207,6 @@ it('gives leave, hands over, and refuses what makes no sense', () =>
       ['/join', 'no json', 400, 'bad-request'],
       ['/join', [], 400, 'bad-request'],
       ['/join', { vkey: a.node.identity.signer.vkey, nodeId: 'x' }, 400, 'bad-request'],
-      ['/join', { vkey: 'other+00000000+AAAA', nodeId: 'x' }, 400, 'bad-request'],
       ['/leave', { nodeId: 'nobody' }, 404, 'not-found'],
       ['/leave', { nodeId: 7 }, 400, 'bad-request'],
       ['/leave', { node: 'b' }, 400, 'bad-request'],
@@ -222,7 +221,20 @@ it('gives leave, hands over, and refuses what makes no sense', () =>
       httpAddr: 'x:1',
       mgmtAddr: 'x:1',
     };
-    rows.push(['/join', { ...nowhere, vkey: a.node.identity.signer.vkey }, 400, 'bad-request']);
+    const { signer, seal } = a.node.identity;
+    const sealed = (record: typeof nowhere) => {
+      const nonce = '11'.repeat(16);
+      const body = { ...record, vkey: signer.vkey, nonce };
+      return { ...body, seal: seal.ofRequest(nonce, { ...record, nodeKey: new Uint8Array(32) }) };
+    };
+    const somewhere = { ...nowhere, raftAddr: 'x:1' };
+    rows.push(
+      ['/join', sealed(nowhere), 400, 'bad-request'],
+      ['/join', { ...sealed(somewhere), seal: '00'.repeat(32) }, 409, 'node-mismatch'],
+      ['/join', { ...sealed(somewhere), raftAddr: 'y:1' }, 409, 'node-mismatch'],
+      ['/join', { ...sealed(somewhere), nonce: '12'.repeat(16) }, 409, 'node-mismatch'],
+      ['/join', { ...sealed(somewhere), vkey: 'other+00000000+AAAA' }, 409, 'node-mismatch'],
+    );
     for (const [path, body, status, code] of rows)
       expect([path, body, await manage(b, path, body)]).toMatchObject([
         path,
@@ -248,6 +260,19 @@ it('gives leave, hands over, and refuses what makes no sense', () =>
     await until('b is back', () => again.node.health().isReady);
     await addAnyhow([again], 'y');
     await expectAgreement([a, again, c], ['x', 'y']);
+  }));
+
+it('joins nobody who only says that it serves the log', () =>
+  withWorld(async (world) => {
+    const a = await world.start('a');
+    const { vkey } = a.node.identity.signer;
+    const liar = Fastify();
+    liar.get('/info', () => ({ vkey, origin: a.node.identity.origin }));
+    liar.post('/join', () => ({ id: 2, members: [], vkey, seal: '00'.repeat(32) }));
+    const address = await liar.listen({ host: '127.0.0.1', port: 0 });
+    const joins = { addresses: [address], apiKey: KEY, isTls: false };
+    expect(await codeOfPromise(world.start('b', { join: joins }))).toBe('node-mismatch');
+    await liar.close();
   }));
 
 describe('a node whose files were edited while it was down', () => {

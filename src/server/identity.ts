@@ -10,6 +10,7 @@ import { createKeyFiles, readPrivateKey } from '../crypto/keys.ts';
 import { createCosigner, createLogSigner, type Cosigner, type LogSigner } from '../crypto/signer.ts';
 import { COSIGNER_KEY, LOG_KEY } from '../crypto/vkey.ts';
 import { QedError } from '../errors.ts';
+import { createSeal, type Seal } from './join-seal.ts';
 
 export interface Identity {
   readonly origin: string;
@@ -18,6 +19,8 @@ export interface Identity {
   readonly cosigner: Cosigner;
   /** Proves to its peers who it is. */
   readonly nodeKey: KeyObject;
+  /** Proves to nodes of the same log that it is one. */
+  readonly seal: Seal;
   /** By which name or address of its machine it became a member, if that had to be found out. */
   readonly host: string | undefined;
 }
@@ -82,7 +85,7 @@ export function openIdentity(options: IdentityOptions): Identity {
   const nodeId = options.nodeId ?? known?.nodeId ?? defaultNodeId(publicKeyOf(nodeKey));
   const cosigner = createCosigner(nodeName(origin, nodeId), nodeKey);
   const host = known === undefined ? options.host : known.host;
-  const identity = { origin, nodeId, signer, cosigner, nodeKey, host };
+  const identity = { origin, nodeId, signer, cosigner, nodeKey, seal: createSeal(logKey), host };
   if (known !== undefined) checkSame(path, known, fileOf(identity));
   return identity;
 }

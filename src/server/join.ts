@@ -1,13 +1,15 @@
 // How a node with nothing of its own becomes a member: it asks the management addresses that it was given, one after the other and for ever, first whose
 // log they serve, then to be let in. What is wrong with the network is tried again; what a member refuses is not.
 //
-// Both sides hold the log key, and neither lets in, or joins, who has another one.
+// Both sides show that they hold the log key (join-seal.ts): nobody is let in, and nobody is joined, who does not.
+import { randomBytes } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { z } from 'zod';
 import { encodeHex } from '../crypto/encoding.ts';
 import { QedError } from '../errors.ts';
 import { checkJoined, type Joined, type NodeRecord } from '../replication/members.ts';
-import { checkLogKey, type ClusterLogName } from './identity.ts';
+import { checkLogKey, type ClusterLogName, type Identity } from './identity.ts';
+import { isSeal } from './join-seal.ts';
 import { leadsTo, urlOf, type Address } from './listen.ts';
 import { askManagement } from './ask.ts';
 
@@ -38,7 +40,8 @@ const PAUSE_MS = 500;
 const PAUSE_MS_MAX = 10_000;
 
 const info = z.object({ origin: z.string(), vkey: z.string() });
-const joinAnswer = z.looseObject({ vkey: z.string() });
+const joinAnswer = z.looseObject({ vkey: z.string(), seal: z.string() });
+const NONCE_BYTES = 16;
 
 export function findCluster(options: JoinOptions, help: JoinHelp): Promise<FoundCluster> {
   const { signal } = help;
@@ -53,19 +56,26 @@ export function findCluster(options: JoinOptions, help: JoinHelp): Promise<Found
 /** Asks to be let in, with the key of the log that this node serves. */
 export function joinCluster(
   options: JoinOptions,
-  node: NodeRecord & { readonly vkey: string },
+  node: NodeRecord,
+  { signer, seal }: Pick<Identity, 'signer' | 'seal'>,
   help: JoinHelp,
 ): Promise<Joined> {
   const { signal } = help;
-  const body = { ...node, nodeKey: encodeHex(node.nodeKey) };
+  const nonce = randomBytes(NONCE_BYTES).toString('hex');
+  const proof = { vkey: signer.vkey, nonce, seal: seal.ofRequest(nonce, node) };
+  const body = { ...node, nodeKey: encodeHex(node.nodeKey), ...proof };
   return untilAnswered(options, help, async (url) => {
     const { json } = await askManagement(`${url}/join`, body, { ...options, signal });
     const parsed = joinAnswer.safeParse(json);
     if (!parsed.success)
       throw new QedError('server-failed', 'the answer to the join is not to be understood');
-    const { vkey, ...joined } = parsed.data;
-    checkLogKey(vkey, node.vkey, url);
-    return checkJoined(joined);
+    const { vkey, seal: found, ...rest } = parsed.data;
+    checkLogKey(vkey, signer.vkey, url);
+    const joined = checkJoined(rest);
+    if (isSeal(found, seal.ofAnswer(nonce, joined))) return joined;
+    throw new QedError('node-mismatch', `whoever answers at ${url} does not hold the key of the log`, {
+      hint: 'It is no node of this cluster: look at what --join-addr leads to.',
+    });
   });
 }
 

@@ -10,6 +10,7 @@ import { checkForm } from './form.ts';
 import { createApp, sendJson, type App, type AppOptions } from './http.ts';
 import { healthRoute, infoRoutes, type InfoOptions } from './info-routes.ts';
 import { checkLogKey } from './identity.ts';
+import { isSeal } from './join-seal.ts';
 import { isLoopback, parseAddress, reachableHost } from './listen.ts';
 import { type Metrics } from './metrics.ts';
 import { type Node } from './node.ts';
@@ -19,14 +20,18 @@ export interface ManagementOptions extends AppOptions, InfoOptions {
   readonly hasDrills?: boolean | undefined;
 }
 
-/** How long it may take until a removal shows here, and how often to look. */
-const GONE_MS = 3_000;
+/** How long it may take until a change shows here, and how often to look. */
+const SHOWN_MS = 3_000;
 const LOOK_MS = 50;
 
 const config = { scope: 'admin' } as const;
 
 const nodeId = z.string().min(1).max(64);
-const joinBody = z.looseObject({ vkey: z.string().max(512) });
+const joinBody = z.looseObject({
+  vkey: z.string().max(512),
+  nonce: z.string().regex(/^[0-9a-f]{32}$/),
+  seal: z.string().regex(/^[0-9a-f]{64}$/),
+});
 const leaveBody = z.strictObject({ nodeId: nodeId.optional() });
 const delayBody = z.strictObject({ nodeId: nodeId.optional(), delayMs: z.number().min(0).max(60_000) });
 const cutBody = z.strictObject({ nodeId: nodeId.optional(), cutTo: z.boolean(), cutFrom: z.boolean() });
@@ -47,12 +52,15 @@ function memberRoutes(app: App, node: Node): void {
   );
 
   app.post('/join', { config }, async (request, reply) => {
-    const { vkey, ...record } = readBody(joinBody, request.body);
+    const { vkey, nonce, seal, ...record } = readBody(joinBody, request.body);
     const newcomer = checkNode(record);
     checkLogKey(identity.signer.vkey, vkey, 'this address');
+    if (!isSeal(seal, identity.seal.ofRequest(nonce, newcomer)))
+      throw new QedError('node-mismatch', `the node ${newcomer.nodeId} does not hold the key of this log`);
     checkReachable(node, newcomer.raftAddr, request.ip);
     const joined = await orders.join({ ...newcomer, isFresh: true });
-    return sendJson(reply, formatJson({ ...joined, vkey: identity.signer.vkey }));
+    const proof = { vkey: identity.signer.vkey, seal: identity.seal.ofAnswer(nonce, joined) };
+    return sendJson(reply, formatJson({ ...joined, ...proof }));
   });
 
   app.post('/leave', { config }, async (request, reply) => {
@@ -60,7 +68,7 @@ function memberRoutes(app: App, node: Node): void {
     checkMember(node, leaving);
     await orders.remove(leaving).catch(async (error: unknown) => {
       // A leader that removes itself may be gone before it has answered.
-      if (!(await isGone(node, leaving))) throw error;
+      if (!(await comesTrue(() => !isMember(node, leaving)))) throw error;
     });
     return sendJson(reply, JSON.stringify({ left: leaving }));
   });
@@ -68,17 +76,26 @@ function memberRoutes(app: App, node: Node): void {
   app.post('/transfer-leadership', { config }, async (request, reply) => {
     const { nodeId: heir } = readBody(leaveBody, request.body);
     if (heir !== undefined) checkMember(node, heir);
+    const before = node.leader()?.nodeId;
     await orders.transferLeadership(heir);
+    const isChanged = (leaderId: string | undefined): boolean =>
+      leaderId !== undefined && (heir === undefined ? leaderId !== before : leaderId === heir);
+    await comesTrue(() => isChanged(node.leader()?.nodeId));
     return sendJson(reply, JSON.stringify({ leaderId: node.leader()?.nodeId ?? null }));
   });
 }
 
-async function isGone(node: Node, nodeId: string): Promise<boolean> {
-  for (let waitedMs = 0; waitedMs < GONE_MS; waitedMs += LOOK_MS) {
-    if (!node.members().some((member) => member.nodeId === nodeId)) return true;
+/** What the leader has done shows here a moment later. */
+async function comesTrue(condition: () => boolean): Promise<boolean> {
+  for (let waitedMs = 0; waitedMs < SHOWN_MS; waitedMs += LOOK_MS) {
+    if (condition()) return true;
     await wait(LOOK_MS);
   }
-  return false;
+  return condition();
+}
+
+function isMember(node: Node, nodeId: string): boolean {
+  return node.members().some((member) => member.nodeId === nodeId);
 }
 
 /** Only with --drills: messages to other nodes come late or not at all, so that an operator can see what that does. The last order counts. */

@@ -221,14 +221,14 @@ function addressesOf(
 }
 
 async function enterCluster(
-  { signer, nodeKey }: Identity,
+  identity: Identity,
   self: Pick<MemberRecord, 'nodeId' | 'raftAddr' | 'httpAddr' | 'mgmtAddr'>,
   options: NodeOptions,
 ): Promise<Joined | 'found'> {
   const { join, onEvent = () => undefined } = options;
   if (!join) return 'found';
-  const record = { ...self, nodeKey: publicKeyOf(nodeKey), vkey: signer.vkey };
-  const joined = await joinCluster(join, record, joinHelp(options));
+  const record = { ...self, nodeKey: publicKeyOf(identity.nodeKey) };
+  const joined = await joinCluster(join, record, identity, joinHelp(options));
   onEvent({ kind: 'join-accepted', members: joined.members.map(({ nodeId }) => nodeId) });
   return joined;
 }

@@ -13,6 +13,7 @@ import { type Joined } from '../replication/members.ts';
 import { openDurableBalloon, type DurableBalloon } from '../storage/durable-balloon.ts';
 import { crashDisk, memoryDisk, openMemoryStore, type MemoryDisk } from '../storage/memory.ts';
 import { watchHealth } from './health.ts';
+import { createSeal } from './join-seal.ts';
 import { openReplica, type Replica, type ReplicaEvent } from './replica.ts';
 
 const logKey = privateKeyFromSeed(new Uint8Array(32).fill(1));
@@ -74,6 +75,7 @@ async function open(place: Place, start: 'found' | Joined = 'found'): Promise<Re
       signer: createLogSigner(origin, logKey),
       cosigner: createCosigner(`${origin}/${node.nodeId}`, node.nodeKey),
       nodeKey: node.nodeKey,
+      seal: createSeal(logKey),
       host: undefined,
     },
     watch: watchHealth(() => undefined),
