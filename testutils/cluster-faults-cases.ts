@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { checkServed } from '../cmd/cluster/judge.ts';
 import { dataPath, type Cluster, type ClusterNode } from '../cmd/cluster/layout.ts';
 import { type Load } from '../cmd/cluster/load.ts';
-import { killNode, pause, signalNode, startNode, stopNode } from '../cmd/cluster/processes.ts';
+import { killNode, pause, pauseNode, resumeNode, startNode, stopNode } from '../cmd/cluster/processes.ts';
 import { seconds } from '../cmd/cluster/show.ts';
 import { order, until, viewOf } from '../cmd/cluster/views.ts';
 import { QedError } from '../src/errors.ts';
@@ -58,9 +58,9 @@ async function kill({ cluster, random, leader, round }: Round): Promise<string> 
 async function pauseOne({ cluster, random, leader }: Round): Promise<string> {
   const node = random.chance(0.7) ? leader : random.pick(cluster.nodes);
   const pausedMs = between(random, 500, 4_000);
-  signalNode(cluster, node, 'SIGSTOP');
+  await pauseNode(cluster, node);
   await pause(pausedMs);
-  signalNode(cluster, node, 'SIGCONT');
+  await resumeNode(cluster, node);
   return `paused ${node.nodeId}${node === leader ? ', the leader,' : ''} for ${seconds(pausedMs)}`;
 }
 

@@ -2,7 +2,7 @@
 import { type ClusterNode, type Cluster } from './layout.ts';
 import { judge, type Verdict } from './judge.ts';
 import { startLoad, type Load } from './load.ts';
-import { killNode, lookAt, pause, signalNode, startNode } from './processes.ts';
+import { killNode, lookAt, pause, pauseNode, resumeNode, startNode } from './processes.ts';
 import { findLeader, signedOf, until, untilAgree, untilSettled, viewsOf, type Digests } from './views.ts';
 
 export const WAYS = ['kill', 'pause'] as const;
@@ -123,13 +123,13 @@ async function flows(load: Load, signal: AbortSignal | undefined): Promise<void>
 }
 
 async function take(cluster: Cluster, node: ClusterNode, way: Way): Promise<void> {
-  if (way === 'pause') signalNode(cluster, node, 'SIGSTOP');
+  if (way === 'pause') await pauseNode(cluster, node);
   else await killNode(cluster, node);
 }
 
 /** However it was taken, and also when nothing was. */
 async function giveBack(cluster: Cluster, node: ClusterNode): Promise<void> {
   const { state } = lookAt(cluster, node);
-  if (state === 'paused') signalNode(cluster, node, 'SIGCONT');
+  if (state === 'paused') await resumeNode(cluster, node);
   if (state === 'stopped') await startNode(cluster, node);
 }

@@ -3,7 +3,7 @@ import { QedError } from '../../src/errors.ts';
 import { type ClientCommand } from '../client/command.ts';
 import { say, sharedOptions } from './command.ts';
 import { nodeNamed, openCluster, urlOf, type Cluster, type ClusterNode } from './layout.ts';
-import { alone, signalNode, startNode, stopNode } from './processes.ts';
+import { alone, pauseNode, resumeNode, startNode, stopNode } from './processes.ts';
 
 const nodeOptions = {
   ...sharedOptions,
@@ -53,25 +53,25 @@ const commands: readonly NodeCommand[] = [
     name: 'pause-node',
     describe: 'Pause the process of a node, as if its machine hung',
     example: 'until resume-node',
-    work: (cluster, node) => signalled(cluster, node, 'SIGSTOP', 'is paused'),
+    async work(cluster, node) {
+      if (await pauseNode(cluster, node)) return 'is paused';
+      throw doesNotRun(node);
+    },
   },
   {
     name: 'resume-node',
     describe: 'Let a paused node go on',
     example: 'it finds that time has passed',
-    work: (cluster, node) => signalled(cluster, node, 'SIGCONT', 'goes on'),
+    async work(cluster, node) {
+      if (await resumeNode(cluster, node)) return 'goes on';
+      throw doesNotRun(node);
+    },
   },
 ];
 
-function signalled(
-  cluster: Cluster,
-  node: ClusterNode,
-  signal: 'SIGSTOP' | 'SIGCONT',
-  done: string,
-): Promise<string> {
-  if (signalNode(cluster, node, signal)) return Promise.resolve(done);
-  throw new QedError('unreachable', `${node.nodeId} does not run`, {
-    hint: `Start it: qed cluster start-node ${node.nodeId}`,
+function doesNotRun({ nodeId }: ClusterNode): QedError {
+  return new QedError('unreachable', `${nodeId} does not run`, {
+    hint: `Start it: qed cluster start-node ${nodeId}`,
   });
 }
 

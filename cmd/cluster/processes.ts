@@ -27,6 +27,7 @@ export interface NodeProcess {
 
 const START_MS = 60_000;
 const STOP_MS = 40_000;
+const SIGNAL_MS = 5_000;
 const LOOK_MS = 20;
 const TAIL_LINES = 5;
 
@@ -202,7 +203,7 @@ function lastWords(path: string): string {
 }
 
 /** Returns false when the node does not run. */
-export function signalNode(cluster: Cluster, node: ClusterNode, signal: NodeJS.Signals): boolean {
+function signalNode(cluster: Cluster, node: ClusterNode, signal: NodeJS.Signals): boolean {
   const found = seeMarked(pidPath(cluster, node));
   if (!found) return false;
   try {
@@ -219,7 +220,7 @@ export async function stopNode(cluster: Cluster, node: ClusterNode, stopMs = STO
   // A paused process would see the signal to stop only when it goes on.
   const ran = signalNode(cluster, node, 'SIGTERM') && signalNode(cluster, node, 'SIGCONT');
   let ending: Ending = ran ? 'stopped' : 'was not running';
-  if (!(await untilEnded(cluster, node, stopMs))) {
+  if (!(await untilState(cluster, node, 'stopped', stopMs))) {
     ending = 'killed';
     await killNode(cluster, node);
   }
@@ -229,16 +230,30 @@ export async function stopNode(cluster: Cluster, node: ClusterNode, stopMs = STO
 
 export async function killNode(cluster: Cluster, node: ClusterNode): Promise<void> {
   signalNode(cluster, node, 'SIGKILL');
-  if (!(await untilEnded(cluster, node, STOP_MS)))
+  if (!(await untilState(cluster, node, 'stopped', STOP_MS)))
     throw new QedError('unreachable', `${node.nodeId} does not end, although it was killed`, {
       hint: 'Its disk or network file system hangs.',
     });
   rmSync(pidPath(cluster, node), { force: true });
 }
 
-async function untilEnded(cluster: Cluster, node: ClusterNode, limitMs: number): Promise<boolean> {
+/** Returns false when the node does not run. The system takes a moment to stop all threads of a process. */
+export async function pauseNode(cluster: Cluster, node: ClusterNode): Promise<boolean> {
+  return signalNode(cluster, node, 'SIGSTOP') && (await untilState(cluster, node, 'paused', SIGNAL_MS));
+}
+
+export async function resumeNode(cluster: Cluster, node: ClusterNode): Promise<boolean> {
+  return signalNode(cluster, node, 'SIGCONT') && (await untilState(cluster, node, 'running', SIGNAL_MS));
+}
+
+async function untilState(
+  cluster: Cluster,
+  node: ClusterNode,
+  wanted: ProcessState,
+  limitMs: number,
+): Promise<boolean> {
   const until = performance.now() + limitMs;
-  while (lookAt(cluster, node).state !== 'stopped') {
+  while (lookAt(cluster, node).state !== wanted) {
     if (performance.now() > until) return false;
     await pause(LOOK_MS);
   }
