@@ -81,15 +81,21 @@ export function openHistory(options: HistoryOptions): History {
         ? { kind: 'agrees' as const, liars: [] }
         : await join(reference, signed, options);
     if (judgement.kind === 'agrees') await take(signed);
-    return judgement.kind === 'unproven' ? ((await judgeByEarlier(signed)) ?? judgement) : judgement;
+    const isAnswered = judgement.kind === 'unproven' && judgement.error.kind !== 'world';
+    return isAnswered ? ((await judgeByEarlier(signed)) ?? judgement) : judgement;
   }
 
   /** Nodes that show less than the head cannot prove anything about it; about what lies before that they can. */
   async function judgeByEarlier(signed: SignedSnapshot): Promise<Judgement | undefined> {
-    const earlier = await options.before(signed.snapshot.version);
-    if (earlier === undefined) return undefined;
-    const judgement = await join(earlier, signed, options);
-    return judgement.kind === 'contradicts' ? judgement : undefined;
+    const { version } = signed.snapshot;
+    for (const upTo of [version, version - 1]) {
+      const earlier = await options.before(upTo);
+      if (earlier === undefined) return undefined;
+      const judgement = await join(earlier, signed, options);
+      if (judgement.kind === 'contradicts') return judgement;
+      if (earlier.snapshot.version < version) return undefined;
+    }
+    return undefined;
   }
 
   return {

@@ -367,6 +367,23 @@ describe('a rewritten history', () => {
     expect(encodeHex(monitor.head()!.snapshot.historyDigest)).toBe(snapshot(from - 1).snapshot.historyDigest);
   });
 
+  it('is seen from what was published before, when nodes show less than the head and go on from there', async () => {
+    const at = world({ a: { size: 30 } });
+    at.published.push(...range(0, 10), ...range(25, 30));
+    const monitor = await start(at);
+    await until('the head', () => monitor.head()?.snapshot.version === 29);
+    await until('all of them', () => JSON.stringify(monitor.status()).includes('"snapshots":0'));
+    // Nobody shows this state but gossip, and its version was never published before.
+    Object.assign(at.nodes.get('http://a')!, {
+      log: forked,
+      size: 20,
+      refuses: { code: 'bug', path: /latest/ },
+    });
+    at.hear(received(snapshot(14, forked)));
+    await isSaid(at, TAMPERING);
+    expect(checked(at)).toMatchObject({ kind: 'inconsistent', conclusive: true });
+  });
+
   it('is inconsistent, not proven, when the nodes answer with proofs that lead nowhere', async () => {
     const lies = (path: string, truth: unknown): unknown =>
       path === '/proofs/incremental' ? { ...(truth as object), hashes: ['00'.repeat(32)] } : truth;
