@@ -53,8 +53,9 @@ export function openSettling(options: SettlingOptions): Settling {
     // Also without a proof: the log has signed that it has so much.
     marks.note(version + 1);
     if (judgement.kind === 'unproven') {
-      if (judgement.error.kind === 'world') throw judgement.error;
+      // A log that answers everything but this is busy for ever: that it is asked again must not hide it.
       keep(signed);
+      if (judgement.error.kind === 'world') throw judgement.error;
       return;
     }
     unproven.delete(version);
