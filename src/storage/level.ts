@@ -71,7 +71,13 @@ function levelStore(db: Level, path: string, lastOnOpening: number): Store {
   let unsynced = false;
 
   async function commit(writes: readonly Write[], durable: boolean): Promise<void> {
-    await db.batch([...writes, ...marks(last + 1)], { sync: durable });
+    // Three times as fast as `db.batch` with a list of forty.
+    const batch = db.batch();
+    for (const write of [...writes, ...marks(last + 1)]) {
+      if (write.type === 'put') batch.put(write.key, write.value);
+      else batch.del(write.key);
+    }
+    await batch.write({ sync: durable });
     last += 1;
     if (durable && unsynced) await syncLogs(path);
     unsynced = !durable;
