@@ -1,7 +1,6 @@
 // What the auditor asks of the log, over HTTP, at any of its nodes. Nothing that comes from here is believed before it was verified.
 //
-// A node that is behind the others does not know the newest versions: then the next node is asked, and only when none knows the version is that the
-// answer. What went wrong is sorted by `troubleOf`: no answer is one thing, an answer that is false another, and neither is ever taken for the other.
+// What went wrong is sorted by `troubleOf`: no answer is one thing, an answer that is false another, and neither is ever taken for the other.
 import { parseSignedSnapshot, type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { encodeHex, encodeUtf8 } from '../../src/crypto/encoding.ts';
 import { QedError } from '../../src/errors.ts';
@@ -29,22 +28,14 @@ export interface AskLog {
 /** For one question, repetitions at all nodes included. */
 const QUESTION_MS = 5_000;
 
-export function createAskLog(
-  source: Pick<Source, 'urls' | 'caller' | 'published'>,
-  now: () => number,
-): AskLog {
+export function createAskLog(source: Pick<Source, 'caller' | 'published'>, now: () => number): AskLog {
   async function ask<Answer>(put: (caller: Caller, until: number) => Promise<Answer>): Promise<Answer> {
     const caller = source.caller();
     if (caller === undefined) throw new QedError('unreachable', 'no URL of the log is known');
-    for (let others = source.urls.length - 1; ; others--) {
-      try {
-        return await put(caller, now() + QUESTION_MS);
-      } catch (error) {
-        const isBehind =
-          error instanceof QedError && (error.code === 'version-unknown' || error.code === 'log-empty');
-        if (!isBehind || others <= 0) throw notOurs(error);
-        caller.turn();
-      }
+    try {
+      return await put(caller, now() + QUESTION_MS);
+    } catch (error) {
+      throw notOurs(error);
     }
   }
 

@@ -81,6 +81,8 @@ export interface AuditFigures {
   readonly compared: number;
   readonly waiting: number;
   readonly dropped: number;
+  /** What is wrong now, for people. */
+  readonly troubles: readonly string[];
 }
 
 interface Pending {
@@ -101,7 +103,10 @@ export function startAudit(options: AuditOptions): Audit {
   const stop = new AbortController();
   const pending = new Map<number, Pending>();
   const inbox: Pending[] = [];
+  /** Since when it is not answered. */
   const failing = new Map<string, number>();
+  /** What does not hold, or not answer, as it was said. */
+  const troubles = new Map<string, string>();
   let wake = new AbortController();
   let listed = (readU64(state.get(LISTED) ?? encodeU64(0)) ?? 0) - 1;
   let newest = copy.head?.snapshot.version ?? -1;
@@ -119,7 +124,9 @@ export function startAudit(options: AuditOptions): Audit {
   async function attempt<Answer>(what: string, question: () => Promise<Answer>): Promise<Answer | undefined> {
     try {
       const answer = await question();
-      if (failing.delete(what)) clear('outage', `log: ${what}`);
+      failing.delete(what);
+      if (troubles.delete(what))
+        for (const kind of ['outage', 'inconsistent'] as const) clear(kind, `log: ${what}`);
       return answer;
     } catch (error) {
       if (stop.signal.aborted) return undefined;
@@ -133,24 +140,18 @@ export function startAudit(options: AuditOptions): Audit {
     ask.turn();
     failing.delete(what);
     if (!(error instanceof QedError)) return;
-    raise({
-      kind: 'inconsistent',
-      subject: `log: ${what}`,
-      code: error.code,
-      message: `what ${log.name} answers about its ${what} does not hold: ${error.message}`,
-    });
+    const message = `what ${log.name} answers about its ${what} does not hold: ${error.message}`;
+    troubles.set(what, message);
+    raise({ kind: 'inconsistent', subject: `log: ${what}`, code: error.code, message });
   }
 
   function notAnswering(what: string, error: unknown): void {
     const since = failing.get(what) ?? now();
     failing.set(what, since);
     if (now() - since < timing.outageMs || !(error instanceof QedError)) return;
-    raise({
-      kind: 'outage',
-      subject: `log: ${what}`,
-      code: error.code,
-      message: `${log.name} gives no usable answer about its ${what} since ${Math.round((now() - since) / 1000)} s, so nothing can be verified: ${error.message}`,
-    });
+    const message = `${log.name} gives no usable answer about its ${what} since ${Math.round((now() - since) / 1000)} s: ${error.message}`;
+    troubles.set(what, message);
+    raise({ kind: 'outage', subject: `log: ${what}`, code: error.code, message });
   }
 
   // --- states
@@ -211,6 +212,7 @@ export function startAudit(options: AuditOptions): Audit {
     isStopped = step === 'stopped';
     if (step === 'grown') {
       tries = 0;
+      clear('inconsistent', 'entries');
       await comparePending();
       if (copy.restMs > 0) await rest(copy.restMs);
       return;
@@ -359,6 +361,7 @@ export function startAudit(options: AuditOptions): Audit {
       compared,
       waiting: pending.size + inbox.length,
       dropped,
+      troubles: [...troubles.values()],
     }),
     async close() {
       stop.abort();

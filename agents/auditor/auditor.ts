@@ -13,7 +13,7 @@ import { type KnownLog } from '../known-log.ts';
 import { createSource } from '../source.ts';
 import { type Vouch } from '../witness/witness.ts';
 import { createAskLog, type AskLog } from './ask.ts';
-import { startAudit, type Audit, type AuditTiming, type Met } from './audit.ts';
+import { auditTiming, startAudit, type Audit, type AuditTiming, type Met } from './audit.ts';
 import { type Copy } from './copy.ts';
 import { openFull } from './full.ts';
 import { createPace, type Pace } from './pace.ts';
@@ -74,7 +74,17 @@ export function startAuditor(agent: Agent, options: AuditorOptions): Auditor {
     logger.error({ err: error }, 'the audit has ended: something of the auditor itself is broken');
   }
 
+  const waiting = setTimeout(sayUnknown, options.timing?.outageMs ?? auditTiming.outageMs);
+
+  /** Not even the key: nobody who was named has answered. */
+  function sayUnknown(): void {
+    const message = `no log is known to audit: ${agent.source.urls.join(', ') || 'no URL'} has not answered, and no member has named one`;
+    agent.alert({ kind: 'outage', subject: 'log', code: 'vkey-unknown', message });
+  }
+
   const begun = knowledge.known.then(async (log) => {
+    clearTimeout(waiting);
+    agent.clearAlert('outage', 'log');
     if (stop.signal.aborted) return;
     running = await begin(agent, options, log, { figures, signal: stop.signal, onBroken });
     const { copy } = running;
@@ -85,6 +95,7 @@ export function startAuditor(agent: Agent, options: AuditorOptions): Auditor {
     vouch: (checkpoint) => vouchFor(checkpoint, running, stop.signal),
     status: () => statusOf(running, failure),
     async close() {
+      clearTimeout(waiting);
       stop.abort();
       // While the log is not known, nothing runs.
       if (knowledge.log !== undefined) await begun.catch(() => undefined);
@@ -247,8 +258,8 @@ function registerFigures({ registry }: Agent, look: () => Running | undefined) {
     });
   };
   gauge(
-    'qed_auditor_verified_events',
-    'Events in the log as far as it is verified.',
+    'qed_agent_verified_events',
+    'Events in the log as the newest verified snapshot shows it.',
     ({ copy }) => copy.size,
   );
   gauge('qed_auditor_behind_events', 'Events that are signed and not verified yet.', ({ audit }) => {
@@ -284,11 +295,11 @@ function statusOf(
   running: Running | undefined,
   failure: string | undefined,
 ): Readonly<Record<string, unknown>> {
-  if (running === undefined) return { failure: failure ?? null };
+  if (running === undefined) return { wrong: failure === undefined ? [] : [failure] };
   const { copy, audit, stores, pace } = running;
-  const { newest, behindEvents, behindMs, compared, waiting, dropped } = audit.figures();
+  const { newest, behindEvents, behindMs, compared, waiting, dropped, troubles } = audit.figures();
   return {
-    failure: failure ?? null,
+    wrong: [...(failure === undefined ? [] : [failure]), ...troubles],
     verified: { version: copy.size === 0 ? null : copy.size - 1, ...copy.figures() },
     head: headOf(copy.head),
     newest: newest < 0 ? null : newest,

@@ -12,7 +12,7 @@ import { type Audit } from './audit.ts';
 import { type Copy, type Picked } from './copy.ts';
 
 export type QuestionKind = 'presence' | 'absence';
-export type QuestionEnd = 'verified' | 'refused' | 'unanswered';
+export type QuestionEnd = 'verified' | 'refused';
 
 export interface QuestionsOptions {
   readonly log: Verifier;
