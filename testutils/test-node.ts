@@ -9,13 +9,8 @@ import { type App } from '../src/server/http.ts';
 import { type Identity } from '../src/server/identity.ts';
 import { createSeal } from '../src/server/join-seal.ts';
 import { createMetrics, type Metrics } from '../src/server/metrics.ts';
-import {
-  composeNode,
-  type Node,
-  type NodeEvent,
-  type NodeOptions,
-  type NodeParts,
-} from '../src/server/node.ts';
+import { composeNode, type Node, type NodeEvent, type NodeParts } from '../src/server/node.ts';
+import { type OpenNodeOptions } from '../src/server/open-node.ts';
 import { openPayloads } from '../src/server/payloads.ts';
 import { openDurableBalloon } from '../src/storage/durable-balloon.ts';
 import { memoryDisk, openMemoryStore, type MemoryDisk } from '../src/storage/memory.ts';
@@ -45,7 +40,7 @@ export function testDisks(): TestDisks {
   return { identity, store: memoryDisk(), events: memoryDisk(), log: createFakeDisk() };
 }
 
-export interface TestNodeOptions extends Partial<Pick<NodeOptions, 'limits' | 'now' | 'storeEvents'>> {
+export interface TestNodeOptions extends Partial<Pick<OpenNodeOptions, 'limits' | 'now' | 'storeEvents'>> {
   readonly disks?: TestDisks;
   /** Stands between the node and its store. */
   readonly wrapStore?: (store: Store) => Store;

@@ -18,7 +18,8 @@ import { openTestNode, testDisks, type TestDisks } from '../../testutils/test-no
 import { digestOf } from './bodies.ts';
 import { reserve } from './listen.ts';
 import { createMetrics } from './metrics.ts';
-import { openNode, type Node, type NodeOptions } from './node.ts';
+import { type Node } from './node.ts';
+import { openNode, type OpenNodeOptions } from './open-node.ts';
 
 const trustIn = (node: Node) => ({ log: parseVkey(node.identity.signer.vkey) });
 
@@ -227,7 +228,7 @@ it('finishes what it took before it closes', async () => {
 });
 
 describe('on a real directory', () => {
-  async function open(path: string, more: Partial<NodeOptions> = {}): Promise<Node> {
+  async function open(path: string, more: Partial<OpenNodeOptions> = {}): Promise<Node> {
     const http = { host: '127.0.0.1', port: 1 };
     const raft = await reserve({ address: { ...http, port: 0 }, flag: '--raft-addr', isPortFree: true });
     const listeners = { raft, http, management: http };
@@ -240,7 +241,7 @@ describe('on a real directory', () => {
 
   async function withNode<T>(
     path: string,
-    more: Partial<NodeOptions>,
+    more: Partial<OpenNodeOptions>,
     work: (node: Node) => T | Promise<T>,
   ): Promise<T> {
     const node = await open(path, more);
@@ -279,7 +280,7 @@ describe('on a real directory', () => {
       const data = join(path, 'data');
       const first = { logKeyPath: mine, origin: 'example.org/log', nodeId: 'one' };
       await withNode(data, first, () => undefined);
-      const rows: [Partial<NodeOptions>, string][] = [
+      const rows: [Partial<OpenNodeOptions>, string][] = [
         [first, 'accepted'],
         [{ logKeyPath: mine }, 'accepted'],
         [{ ...first, origin: 'example.org/other' }, 'node-mismatch'],

@@ -4,7 +4,8 @@ import { decodeDecimal } from '../crypto/encoding.ts';
 import { checkForm } from './form.ts';
 import { sendJson, type App } from './http.ts';
 import { withLines } from './cosigning.ts';
-import { signedOf, type Node } from './node.ts';
+import { type Node } from './node.ts';
+import { signedOf } from './signed.ts';
 import { type Outbox } from './outbox.ts';
 import { refusals, signedSnapshotAnswer } from './schemas.ts';
 

@@ -10,10 +10,11 @@ import { type Addresses } from './info-routes.ts';
 import { formatAddress, listen, reserve, type Address, type Reserved, type Wanted } from './listen.ts';
 import { buildManagement, buildMetrics } from './management.ts';
 import { createMetrics } from './metrics.ts';
-import { openNode, type Node, type NodeOptions } from './node.ts';
+import { type Node } from './node.ts';
+import { openNode, type OpenNodeOptions } from './open-node.ts';
 import { openPublishing, type GossipWanted, type Publishing, type WitnessesWanted } from './publishing.ts';
 
-export interface ServerOptions extends Omit<NodeOptions, 'metrics' | 'listeners'> {
+export interface ServerOptions extends Omit<OpenNodeOptions, 'metrics' | 'listeners'> {
   readonly http: Wanted;
   readonly management: Wanted;
   readonly metrics: Wanted;

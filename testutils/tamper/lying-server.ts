@@ -11,7 +11,8 @@ import { QedError } from '../../src/errors.ts';
 import { tileBytes } from '../../src/history/served.ts';
 import { buildApi } from '../../src/server/api.ts';
 import { createMetrics } from '../../src/server/metrics.ts';
-import { signedOf, type Node, type Signed } from '../../src/server/node.ts';
+import { type Node } from '../../src/server/node.ts';
+import { signedOf, type Signed } from '../../src/server/signed.ts';
 import { createSeal } from '../../src/server/join-seal.ts';
 import { seededRandom } from '../random.ts';
 import { keyOfSeed, signedLog, witness, type SignedLog } from '../signed-log.ts';
@@ -85,6 +86,8 @@ export const serverLies = {
       },
     }),
   'refuses-proofs': (shown) => twist(shown, { url: /^\/(proofs|tile)\//, status: 403 }),
+  /** Too busy to prove anything, for ever, though it answers all else. */
+  'busy-proofs': (shown) => twist(shown, { url: /^\/(proofs|tile)\//, status: 503 }),
   silence: (shown) => twist(shown, { url: /./, status: 503 }),
 } as const satisfies Record<string, (shown: Shown) => void>;
 
