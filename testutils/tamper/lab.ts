@@ -40,6 +40,7 @@ export const expected: Readonly<Record<ServerLie | 'nothing', Expected>> = {
   'false-answers': { kind: 'inconsistent', by: ['auditor'], proof: false },
   'damaged-entries': { kind: 'inconsistent', by: ['auditor'] },
   'refuses-proofs': { kind: 'outage', by: ['auditor', 'monitor'] },
+  'busy-proofs': { kind: 'outage', by: ['auditor', 'monitor'] },
   silence: { kind: 'outage', by: ['auditor', 'monitor'] },
 };
 
@@ -51,6 +52,8 @@ export interface Noticed {
 }
 
 export interface Outcome {
+  /** What was said before there was anything to say. */
+  readonly early: readonly Noticed[];
   readonly alerts: readonly Noticed[];
   /** What each evidence file proves. */
   readonly evidence: readonly CheckedEvidence[];
@@ -109,6 +112,7 @@ export async function mount(lie: ServerLie | 'nothing'): Promise<Outcome> {
           },
         }) => ({ by: role, kind, code, message }),
       );
+    const early = await raised();
     if (lie === 'nothing') await wait(QUIET_MS);
     else {
       serverLies[lie](server.shown);
@@ -119,7 +123,7 @@ export async function mount(lie: ServerLie | 'nothing'): Promise<Outcome> {
       };
       await until(`${lie} is noticed`, isNoticed, DEADLINE_MS);
     }
-    return { alerts: await raised(), evidence: judge(directory, server.vkey) };
+    return { early, alerts: await raised(), evidence: judge(directory, server.vkey) };
   } catch (error) {
     throw new Error(`${String(error)}\n${processes.outputs()}`, { cause: error });
   } finally {
@@ -155,12 +159,13 @@ function namesIn(folder: string): string[] {
 }
 
 /** What is wrong with an outcome, in words; nothing when all is as it should be. */
-export function faultsOf(lie: ServerLie | 'nothing', { alerts, evidence }: Outcome): string[] {
+export function faultsOf(lie: ServerLie | 'nothing', { early, alerts, evidence }: Outcome): string[] {
   const { kind, by, proof } = expected[lie];
   const faults = by
     .filter((role) => !alerts.some((one) => one.by === role && one.kind === kind))
     .map((role) => `the ${role} did not raise ${kind}`);
-  if (lie === 'nothing' && alerts.length > 0) faults.push('a clean log raised an alert');
+  if (early.length > 0 || (lie === 'nothing' && alerts.length > 0))
+    faults.push('an honest log raised an alert');
   if (kind !== 'tampering' && alerts.some((one) => one.kind === 'tampering'))
     faults.push('tampering was said where it cannot be proven');
   const isConvicted = evidence.some(({ conclusive }) => conclusive);
