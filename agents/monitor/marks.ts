@@ -15,7 +15,7 @@ const KEPT_MS = 120_000;
 const STEP_MS = 250;
 
 export function keepMarks(now: () => number): Marks {
-  /** Of rising time and size; the first one stands for everything before it. */
+  /** Of rising time and size. */
   const marks: { at: number; size: number }[] = [];
 
   function rate(): number {

@@ -59,7 +59,7 @@ export interface Witness {
   readonly size: () => number;
 }
 
-export interface AddCheckpoint {
+interface AddCheckpoint {
   readonly oldSize: number;
   readonly proof: readonly Uint8Array[];
   readonly note: string;
@@ -128,7 +128,7 @@ export function openWitness(options: WitnessOptions): Witness {
 }
 
 /** Takes a request apart; its note is not looked at. */
-export function parseAddCheckpoint(body: Uint8Array): AddCheckpoint {
+function parseAddCheckpoint(body: Uint8Array): AddCheckpoint {
   const text = decodeUtf8(body);
   const end = text?.indexOf('\n\n') ?? -1;
   if (text === undefined || end < 0) throw malformed('it has no empty line before the checkpoint');
