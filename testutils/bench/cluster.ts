@@ -2,20 +2,22 @@
 // them; how long a cluster has no leader after its own was killed or paused; and how long a node takes to come back that missed a million events.
 // `--quick` takes seconds instead of minutes; --seconds, --rounds, --missed and --only choose for themselves.
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { runFailover } from '../../cmd/cluster/failover.ts';
 import { createCluster, urlOf, type Cluster, type ClusterNode } from '../../cmd/cluster/layout.ts';
 import { startAll } from '../../cmd/cluster/lifecycle.ts';
-import { startNode, stopNode } from '../../cmd/cluster/processes.ts';
+import { lookAt, startNode, stopNode } from '../../cmd/cluster/processes.ts';
 import { median, seconds } from '../../cmd/cluster/show.ts';
 import { untilAgree, viewsOf } from '../../cmd/cluster/views.ts';
 import { describeMachine } from './machine.ts';
 
 const QED = new URL('../../dist/cmd/qed.js', import.meta.url).pathname;
 const NODES = 3;
+/** Of the clock in which Linux counts the time of processes. */
+const TICKS_A_SECOND = 100;
 const BACK_MS = 300_000;
 const BATCH = 1_000;
 
@@ -38,10 +40,17 @@ const settings = {
 };
 
 interface Figures {
+  readonly kind: string;
+  readonly events: number;
   readonly requestsPerSecond: number;
   readonly eventsPerSecond: number;
   readonly latencyMs: Readonly<Record<'p50' | 'p99' | 'p999', number>>;
   readonly errors: Readonly<Record<string, number>>;
+}
+
+interface Measured extends Figures {
+  /** Processor time of all nodes; undefined where the system does not tell. Hardly depends on what else the machine does. */
+  readonly cpuSeconds: number | undefined;
 }
 
 interface Load {
@@ -110,9 +119,17 @@ async function compare({ name, args, unit, least, at }: Load): Promise<void> {
   );
 }
 
-function describe({ latencyMs, errors }: Figures, rate: number, unit: string): string {
+function describe(
+  { kind, latencyMs, errors, events, cpuSeconds }: Measured,
+  rate: number,
+  unit: string,
+): string {
   const told = Object.keys(errors).length === 0 ? '' : `, errors ${JSON.stringify(errors)}`;
-  return `${Math.round(rate).toLocaleString('en')} ${unit}/s, p50 ${latencyMs.p50.toFixed(2)} ms, p99 ${latencyMs.p99.toFixed(1)} ms${told}`;
+  // Questions come after a preload of adds, which would be counted as well.
+  const isKnown = cpuSeconds !== undefined && kind !== 'membership';
+  const cpu = isKnown ? `, ${((cpuSeconds * 1e6) / events).toFixed(0)} µs of processor time an event` : '';
+  const latency = `p50 ${latencyMs.p50.toFixed(2)} ms, p99 ${latencyMs.p99.toFixed(1)} ms`;
+  return `${Math.round(rate).toLocaleString('en')} ${unit}/s, ${latency}${cpu}${told}`;
 }
 
 async function failOver(way: 'kill' | 'pause', limitMs: number): Promise<void> {
@@ -167,9 +184,27 @@ async function comeBack(missed: number): Promise<void> {
   });
 }
 
-async function measure(cluster: Cluster, node: ClusterNode, args: readonly string[]): Promise<Figures> {
+async function measure(cluster: Cluster, node: ClusterNode, args: readonly string[]): Promise<Measured> {
   await work(cluster, node, [...args, '-d', '1']);
-  return work(cluster, node, [...args, '-d', String(settings.seconds)]);
+  const before = cpuSeconds(cluster);
+  const figures = await work(cluster, node, [...args, '-d', String(settings.seconds)]);
+  const after = cpuSeconds(cluster);
+  const taken = before === undefined || after === undefined ? undefined : after - before;
+  return { ...figures, cpuSeconds: taken };
+}
+
+/** Of all nodes since their start, user and system. */
+function cpuSeconds(cluster: Cluster): number | undefined {
+  try {
+    const ticks = cluster.nodes.map((node) => {
+      const stat = readFileSync(`/proc/${lookAt(cluster, node).pid ?? 0}/stat`, 'utf8');
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      return Number(fields[11]) + Number(fields[12]);
+    });
+    return ticks.reduce((sum, one) => sum + one, 0) / TICKS_A_SECOND;
+  } catch {
+    return undefined;
+  }
 }
 
 async function work(cluster: Cluster, node: ClusterNode, args: readonly string[]): Promise<Figures> {
