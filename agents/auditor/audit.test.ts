@@ -59,6 +59,8 @@ interface World {
   /** What it does not answer. */
   refuses: (question: keyof AskLog) => ErrorCode | undefined;
   readonly tiles: string[];
+  /** How often it was asked for its newest state. */
+  looks: number;
   turns: number;
   readonly alerts: AlertInput[];
   readonly cleared: string[];
@@ -74,6 +76,7 @@ const world = (more: Partial<World> = {}): World => ({
   lies: {},
   refuses: () => undefined,
   tiles: [],
+  looks: 0,
   turns: 0,
   alerts: [],
   cleared: [],
@@ -117,6 +120,7 @@ function askOf(at: World): AskLog {
   };
   async function answer<Answer>(question: keyof AskLog, honest: () => Answer): Promise<Answer> {
     await new Promise((resolve) => setImmediate(resolve));
+    if (question === 'latest') at.looks += 1;
     const code = at.refuses(question);
     if (code !== undefined) throw new QedError(code, `the log says ${code}`);
     return honest();
@@ -154,9 +158,11 @@ async function start(at: World, { sample = false, path, keepsFiles = true }: Opt
   const ask: AskLog = askOf(at);
   const now = (): number => performance.now() + at.skewMs;
   const state = openMemoryStore(at.disk);
+  const said = new Set<string>();
   const raise = (alert: AlertInput): void => {
-    if (!at.alerts.some(({ kind, subject }) => kind === alert.kind && subject === alert.subject))
-      at.alerts.push(alert);
+    const key = `${alert.kind} ${alert.subject}`;
+    if (!said.has(key)) at.alerts.push(alert);
+    said.add(key);
   };
   const prove = createProve(log.trust.log, ask, NATIVE);
   const below = (limit: number): number => Math.floor(Math.random() * limit);
@@ -174,7 +180,9 @@ async function start(at: World, { sample = false, path, keepsFiles = true }: Opt
   const audit = startAudit({
     ...parts,
     copy,
-    clear: (kind, subject) => at.cleared.push(`${kind} ${subject}`),
+    clear(kind, subject) {
+      if (said.delete(`${kind} ${subject}`)) at.cleared.push(`${kind} ${subject}`);
+    },
     onCompared: () => undefined,
     onBroken: (error) => (at.broken = error),
     now,
@@ -208,6 +216,12 @@ function raised(at: World, kind: AlertInput['kind'], subject?: string): Promise<
   return found(`${kind} ${subject ?? ''} among ${JSON.stringify(at.alerts)}`, () =>
     at.alerts.find((alert) => alert.kind === kind && (subject === undefined || alert.subject === subject)),
   );
+}
+
+/** What is said must stay said, and not be said again at each look. */
+async function looksOn(at: World): Promise<void> {
+  const before = at.looks;
+  await until('more looks', () => at.looks >= before + 4);
 }
 
 const kinds = (at: World): string[] =>
@@ -370,7 +384,7 @@ describe('an old state (threat 3)', () => {
     expect(kinds(at)).toEqual([]);
     at.skewMs += 10_000;
     expect((await raised(at, 'stale')).code).toBe('head-rollback');
-    at.cleared.splice(0);
+    await looksOn(at);
     at.size = last + 1;
     await until('it is over', () => at.cleared.includes('stale head'));
     expect(kinds(at)).toEqual(['stale head head-rollback']);
@@ -391,11 +405,12 @@ describe('an old state (threat 3)', () => {
     const { audit, copy } = await start(at);
     await reaches(copy, last + 1);
     at.skewMs += 120_000;
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await looksOn(at);
     expect(kinds(at)).toEqual([]); // Nobody ever heard it.
     audit.heard();
     at.skewMs += 60_000;
     expect((await raised(at, 'stale')).code).toBe('head-stale');
+    await looksOn(at);
     expect(kinds(at)).toEqual(['stale head head-stale']);
   });
 });
@@ -415,7 +430,7 @@ describe('a hyper tree that does not follow from the log (threat 6)', () => {
     ]);
     // Everything before is verified, and nothing behind.
     expect(copy.size).toBe(FROM);
-    await until('it says so', () => copy.figures()['stopped'] !== null);
+    await looksOn(at);
     expect(kinds(at)).toEqual(['tampering hyper tree hyper-mismatch']);
   });
 
@@ -520,6 +535,16 @@ describe('answers that do not hold (threats 7 and 22)', () => {
       await expect(start(at, { path })).rejects.toMatchObject({ code: 'store-corrupt' });
       expect(kinds(at)).toEqual([]);
     }));
+});
+
+it('a list that shows what is not signed is not taken, and said once', async () => {
+  const at = world();
+  const lie = { ...snapshotOf(ends[3]!), audit: [] };
+  at.lies = { published: () => Promise.resolve([snapshotOf(ends[2]!), lie]) };
+  await start(at);
+  expect(await raised(at, 'inconsistent')).toMatchObject({ subject: 'log: list', code: 'snapshot-mismatch' });
+  await looksOn(at);
+  expect(kinds(at)).toEqual(['inconsistent log: list snapshot-mismatch']);
 });
 
 describe('--sample', () => {

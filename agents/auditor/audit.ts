@@ -93,6 +93,8 @@ interface Pending {
 }
 
 const PENDING_MAX = 1_024;
+/** Who is not further behind is not behind. */
+const AT_ONCE_MS = 1_000;
 const PAGE = 256;
 const PAGES_AT_ONCE = 4;
 const LISTED = Uint8Array.of(0x78, 0x6c); // x l
@@ -243,14 +245,11 @@ export function startAudit(options: AuditOptions): Audit {
 
   /** An old state is genuine and proves nothing against the log. It is a log that forgot, or one that hides what is new. */
   function watchAge(version: number): void {
-    if (version > newest) heardAt = heardAt === undefined ? undefined : now();
-    if (version >= newest) {
-      olderSince = undefined;
-      clear('stale', 'head');
-    } else {
+    if (version > newest && heardAt !== undefined) heardAt = now();
+    if (version < newest) {
       olderSince ??= now();
       ask.turn();
-    }
+    } else olderSince = undefined;
     if (olderSince !== undefined && now() - olderSince >= timing.rollbackMs) {
       raise({
         kind: 'stale',
@@ -265,21 +264,21 @@ export function startAudit(options: AuditOptions): Audit {
         code: 'head-stale',
         message: `nothing was heard of ${log.name} for ${Math.round((now() - heardAt) / 1000)} s, and it shows nothing new; it repeats its head every ten seconds`,
       });
-    }
+    } else if (olderSince === undefined) clear('stale', 'head');
   }
 
   /** What the log lists as published, as far as it is verified: it must be what was replayed. */
   async function compareListed(): Promise<void> {
     for (let pages = 0; pages < PAGES_AT_ONCE && listed + 1 < copy.size; pages++) {
-      const page = await attempt('list', () => ask.published(listed + 1, PAGE, timing.pollMs));
+      const page = await attempt('list', async () => {
+        const found = await ask.published(listed + 1, PAGE, timing.pollMs);
+        for (const signed of found) checkSignedSnapshot(signed, { log }, primitives);
+        return found;
+      });
       if (page === undefined) return;
       const before = listed;
       for (const signed of page) {
         if (signed.snapshot.version >= copy.size || stop.signal.aborted) break;
-        const holds = await attempt('list', () =>
-          Promise.resolve(checkSignedSnapshot(signed, { log }, primitives)),
-        );
-        if (holds === undefined) return;
         await compareNow(pendingOf(signed, 'log'));
         listed = signed.snapshot.version;
       }
@@ -301,7 +300,7 @@ export function startAudit(options: AuditOptions): Audit {
   }
 
   function watchLag(): void {
-    if (pending.size === 0) {
+    if (behindMs() < AT_ONCE_MS) {
       wasThere = true;
       clear('lag', 'verification');
     } else if (wasThere && !isStopped && behindMs() >= timing.lagMs) {

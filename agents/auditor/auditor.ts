@@ -5,6 +5,7 @@ import { Counter, Gauge } from 'prom-client';
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { type Checkpoint } from '../../src/crypto/checkpoint.ts';
 import { equalBytes } from '../../src/crypto/encoding.ts';
+import { QedError } from '../../src/errors.ts';
 import { type Received } from '../../src/gossip/snapshots.ts';
 import { type BalloonEvent } from '../../src/storage/durable-balloon.ts';
 import { type Agent } from '../agent.ts';
@@ -72,6 +73,9 @@ export function startAuditor(agent: Agent, options: AuditorOptions): Auditor {
   function onBroken(error: unknown): void {
     failure = error instanceof Error ? error.message : String(error);
     logger.error({ err: error }, 'the audit has ended: something of the auditor itself is broken');
+    const code = error instanceof QedError ? error.code : 'bug';
+    const message = `the audit has ended, nothing is verified any more: the auditor itself is broken: ${failure}`;
+    agent.alert({ kind: 'outage', subject: 'auditor', code, message });
   }
 
   const waiting = setTimeout(sayUnknown, options.timing?.outageMs ?? auditTiming.outageMs);

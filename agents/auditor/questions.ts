@@ -40,7 +40,7 @@ export function startQuestions(options: QuestionsOptions): Questions {
   const stop = new AbortController();
 
   async function put(kind: QuestionKind): Promise<void> {
-    const end = await audit.attempt('proofs', async () => {
+    const end = await audit.attempt('answers', async () => {
       const picked = kind === 'presence' ? await copy.pick() : { eventDigest: options.random(DIGEST_BYTES) };
       if (picked === undefined) return undefined;
       const answer = await ask.membership(picked.eventDigest);
