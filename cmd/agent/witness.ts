@@ -17,7 +17,7 @@ export const witnessOptions = {
   },
 } as const;
 
-export type WitnessFlags = InferredOptionTypes<typeof witnessOptions> & {
+export type WitnessFlags = Partial<InferredOptionTypes<typeof witnessOptions>> & {
   readonly state?: string | undefined;
 };
 
