@@ -1,6 +1,6 @@
 // Clusters in one process: real nodes over loopback TLS on fake disks, with faults by hooks and crashes by taking the power away.
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { publicKeyOf } from '../src/crypto/ed25519-node.ts';
+import { privateKeyFromSeed, publicKeyOf } from '../src/crypto/ed25519-node.ts';
 import {
   openClusterLog,
   type ClusterEvent,
@@ -107,6 +107,21 @@ async function consume(node: TestNode, log: ClusterLog): Promise<void> {
       node.appliedIndex = index;
     }
   }
+}
+
+/** A cluster of one, where nothing but its own log matters. */
+export function openAlone(directory: string, more: Partial<ClusterLogOptions> = {}): Promise<ClusterLog> {
+  return openClusterLog({
+    directory,
+    self: { nodeId: 'node0', raftAddr: '127.0.0.1:1', httpAddr: '127.0.0.1:2', mgmtAddr: '127.0.0.1:3' },
+    nodeKey: privateKeyFromSeed(new Uint8Array(32).fill(7)),
+    listen: '127.0.0.1:0',
+    start: 'found',
+    appliedIndex: 0,
+    onSnapshot: () => Promise.reject(new Error('nobody else is there')),
+    serve: () => Promise.resolve(undefined),
+    ...more,
+  });
 }
 
 /** As kill -9 with a power failure: nothing that was not synced is there afterwards, or any part of it. */

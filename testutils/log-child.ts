@@ -1,11 +1,11 @@
-// A process that writes to a replicated log of one member, for tests that kill it or fill its disk. Run it with `node --import tsx`.
+// A process that writes to the log of a cluster of one, for tests that kill it or fill its disk. Run it with `node --import tsx`.
 //   write DIRECTORY   appends for ever, 16 records on their way at once; a line for each answer: the index
 //   fill DIRECTORY    appends until the disk is full, makes room, and opens again; prints what it saw as JSON
 import { rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { QedError } from '../src/errors.ts';
 import { type ReplicatedLog } from '../src/replication/replicated-log.ts';
-import { openSingleLog } from '../src/replication/single.ts';
+import { openAlone } from './cluster.ts';
 
 /** What the record of an index holds, so that anybody can check it. */
 export function childPayload(index: number, bytes = 40 + ((index * 7919) % 3000)): Uint8Array {
@@ -13,7 +13,7 @@ export function childPayload(index: number, bytes = 40 + ((index * 7919) % 3000)
 }
 
 async function write(directory: string): Promise<void> {
-  const log = await openSingleLog({ directory, nodeId: 'child', segmentBytes: 256 * 1024 });
+  const log = await openAlone(directory, { segmentBytes: 256 * 1024 });
   let next = log.status().lastIndex + 1;
   const writer = async (): Promise<never> => {
     for (;;) {
@@ -30,17 +30,28 @@ async function write(directory: string): Promise<void> {
 async function fill(directory: string): Promise<void> {
   const ballast = join(directory, 'ballast');
   const path = join(directory, 'log');
-  let log = await openSingleLog({ directory: path, nodeId: 'child' });
+  let log = await openAlone(path);
   writeFileSync(ballast, new Uint8Array(256 * 1024));
   const acknowledged = await appendUntilRefused(log);
   const again = await appendUntilRefused(log);
   await log.close();
   rmSync(ballast);
-  log = await openSingleLog({ directory: path, nodeId: 'child' });
-  const kept = log.status().lastIndex;
-  const next = await log.append(childPayload(kept + 1));
+  log = await openAlone(path);
+  const kept = await countRecords(log);
+  await log.append(childPayload(1));
+  const after = await countRecords(log);
   await log.close();
-  writeSync(1, JSON.stringify({ acknowledged, again, kept, next }));
+  writeSync(1, JSON.stringify({ acknowledged, again, kept, after }));
+}
+
+async function countRecords(log: ReplicatedLog): Promise<number> {
+  const { committedIndex } = log.status();
+  let count = 0;
+  for await (const group of log.committed(0)) {
+    count += group.length;
+    if (group.at(-1)?.index === committedIndex) break;
+  }
+  return count;
 }
 
 async function appendUntilRefused(log: ReplicatedLog): Promise<{ count: number; code: string }> {

@@ -1,5 +1,5 @@
 // The replicated log as its users see it: records go in, committed records come out, the same ones in the same order on every node.
-// With one member it is a log on disk (single.ts), with several a Raft cluster; who uses it cannot tell.
+// cluster.ts is the one that is: a Raft cluster, of one member or several; who uses it cannot tell.
 //
 // A record is opaque bytes here. It gets an index, rising but not always by one, because the log keeps records of its own, and the term in which
 // it was proposed. Committed means: durable on a majority of the members, and in the log for ever at that index.
