@@ -493,7 +493,7 @@ describe('a store', () => {
     const at = world({ a: {} }, { store });
     at.published.push(...published);
     await start(at);
-    await pass(at, 30);
+    await pass(at, 50);
     return at;
   }
 

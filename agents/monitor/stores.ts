@@ -41,6 +41,8 @@ export interface Stores {
   readonly close: () => Promise<void>;
 }
 
+/** Stores get more time than nodes: a publisher that has missed something asks for it every ten seconds, and delivers it behind newer ones. */
+const PATIENCE = 3;
 /** A store reads faster than a log proves. */
 const OLDER_MAX = 4_096;
 
@@ -86,7 +88,11 @@ export function watchStores(options: StoresOptions): Stores {
         last = version;
         take(signed).catch(options.onFailure);
       },
-      timing: { everyMs: options.everyMs, graceMs: options.maxLagMs, outageMs: options.maxOutageMs },
+      timing: {
+        everyMs: options.everyMs,
+        graceMs: PATIENCE * options.maxLagMs,
+        outageMs: options.maxOutageMs,
+      },
     });
   });
 
