@@ -8,7 +8,8 @@ import { addClusterTo } from './cluster.ts';
 import { judge } from './cluster/judge.ts';
 import { parseDelay } from './cluster/delay.ts';
 import { dataPath, openCluster, pidPath, urlOf } from './cluster/layout.ts';
-import { alone, lookAt, stopNode } from './cluster/processes.ts';
+import { alone } from './cluster/pids.ts';
+import { lookAt, stopNode } from './cluster/processes.ts';
 import { signedOf } from './cluster/views.ts';
 
 let parent = '';

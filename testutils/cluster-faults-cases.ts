@@ -151,7 +151,7 @@ async function damage({ cluster, random }: Round): Promise<string> {
   const edited = editSomeFile(dataPath(cluster, node), random);
   const outcome = await startNode(cluster, node).then(() => lookClosely(cluster, node), describeEnd);
   await stopNode(cluster, node);
-  await startNode(cluster, node, 'rebuild');
+  await startNode(cluster, node, { command: 'rebuild' });
   return `edited ${edited} of ${node.nodeId}, which ${outcome}; then rebuilt it`;
 }
 

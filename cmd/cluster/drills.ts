@@ -4,7 +4,7 @@ import { interruption, say, sharedOptions } from './command.ts';
 import { parseDelay, setDelay } from './delay.ts';
 import { runFailover, WAYS, type Way } from './failover.ts';
 import { openCluster } from './layout.ts';
-import { alone } from './processes.ts';
+import { alone } from './pids.ts';
 import { describeFailover, describeRound, painter } from './show.ts';
 
 const failoverOptions = {

@@ -14,7 +14,8 @@ import {
   type Cluster,
   type ClusterNode,
 } from './layout.ts';
-import { alone, lookAt, startNode, stopNode } from './processes.ts';
+import { alone } from './pids.ts';
+import { lookAt, startNode, stopNode } from './processes.ts';
 import { untilSettled, type Leading } from './views.ts';
 
 const SETTLED_MS = 60_000;
@@ -109,7 +110,8 @@ async function found(cluster: Cluster, tell: (line: string) => void): Promise<vo
 async function start(cluster: Cluster, node: ClusterNode, tell: (line: string) => void): Promise<void> {
   if (lookAt(cluster, node).isStale)
     tell(`${node.nodeId}: its pid file names a process that is gone; it is written anew`);
-  await startNode(cluster, node);
+  const onWait = (seconds: number): void => tell(`${node.nodeId} reads its log: ${seconds} s so far`);
+  await startNode(cluster, node, { onWait });
   tell(`${node.nodeId} runs at ${urlOf(node)}`);
 }
 

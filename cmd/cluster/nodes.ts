@@ -3,7 +3,8 @@ import { QedError } from '../../src/errors.ts';
 import { type ClientCommand } from '../client/command.ts';
 import { say, sharedOptions } from './command.ts';
 import { nodeNamed, openCluster, urlOf, type Cluster, type ClusterNode } from './layout.ts';
-import { alone, pauseNode, resumeNode, startNode, stopNode } from './processes.ts';
+import { alone } from './pids.ts';
+import { pauseNode, resumeNode, startNode, stopNode } from './processes.ts';
 
 const nodeOptions = {
   ...sharedOptions,
@@ -39,7 +40,7 @@ const commands: readonly NodeCommand[] = [
     describe: 'Set the data of a stopped node aside, and get them anew from the others',
     example: 'as when its disk was damaged',
     async work(cluster, node) {
-      await startNode(cluster, node, 'rebuild');
+      await startNode(cluster, node, { command: 'rebuild' });
       return `runs at ${urlOf(node)} and fetches the log from the others`;
     },
   },

@@ -1,20 +1,19 @@
-// The processes of a cluster's nodes: started detached, found again by a file each, and signalled only when they are surely ours. A process id alone
-// says nothing: ids are given again. So the file also holds when the process began, and a process that began at another time is a stranger's.
-import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { z } from 'zod';
+// The processes of a cluster's nodes: started detached, found again by a file each (pids.ts), and signalled only when they are surely ours.
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { QedError } from '../../src/errors.ts';
 import {
   addressOf,
   dataPath,
   logKeyPath,
   logPath,
+  PARTS,
   pidPath,
   urlOf,
   type Cluster,
   type ClusterNode,
 } from './layout.ts';
+import { seeMarked, writeMarker } from './pids.ts';
 
 export type ProcessState = 'running' | 'paused' | 'stopped';
 
@@ -25,93 +24,33 @@ export interface NodeProcess {
   readonly isStale: boolean;
 }
 
-const START_MS = 60_000;
+/** A large log takes minutes to read after a crash. */
+const START_S = 600;
+const TELL_S = 5;
 const STOP_MS = 40_000;
 const SIGNAL_MS = 5_000;
 const LOOK_MS = 20;
 const TAIL_LINES = 5;
 
-const marker = z.strictObject({ pid: z.number().int().min(2), began: z.string().min(1) });
-type Marker = z.output<typeof marker>;
-
-// --- what the system knows of a process
-
-interface Seen {
-  /** Tells the process from all others that have had or will have its id. */
-  readonly began: string;
-  readonly isPaused: boolean;
-}
-
-function see(pid: number): Seen | undefined {
-  return process.platform === 'linux' ? seeInProc(pid) : seeWithPs(pid);
-}
-
-function seeInProc(pid: number): Seen | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The name in parentheses may hold anything; the state is the first field behind it, the start time the twentieth.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-    return seen(fields[0] ?? '', `${boot} ${fields[19] ?? ''}`);
-  } catch {
-    return undefined;
-  }
-}
-
-function seeWithPs(pid: number): Seen | undefined {
-  try {
-    const line = execFileSync('ps', ['-o', 'state=,lstart=', '-p', String(pid)], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim();
-    return seen(line, line.slice(line.indexOf(' ')).trim());
-  } catch {
-    return undefined;
-  }
-}
-
-/** A process that has ended and that nobody has buried yet is no process any more. */
-function seen(state: string, began: string): Seen | undefined {
-  return /^[ZX]/.test(state) ? undefined : { began, isPaused: /^[Tt]/.test(state) };
-}
-
-function readMarker(path: string): Marker | undefined {
-  try {
-    return marker.parse(JSON.parse(readFileSync(path, 'utf8')));
-  } catch {
-    return undefined;
-  }
-}
-
-/** The process that the file is about, if it still is that one. */
-function seeMarked(path: string): (Seen & { readonly pid: number }) | undefined {
-  const marked = readMarker(path);
-  if (!marked) return undefined;
-  const found = see(marked.pid);
-  return found?.began === marked.began ? { ...found, pid: marked.pid } : undefined;
-}
-
-function writeMarker(path: string, pid: number, flag: 'w' | 'wx'): void {
-  writeFileSync(path, `${JSON.stringify({ pid, began: see(pid)?.began ?? 'ended' })}\n`, { flag });
-}
-
-// --- nodes
-
 export function lookAt(cluster: Cluster, node: ClusterNode): NodeProcess {
   const path = pidPath(cluster, node);
   const found = seeMarked(path);
   if (found) return { state: found.isPaused ? 'paused' : 'running', pid: found.pid, isStale: false };
-  return { state: 'stopped', pid: undefined, isStale: exists(path) };
+  return { state: 'stopped', pid: undefined, isStale: existsSync(path) };
 }
 
-/**
- * Starts the node and resolves when it answers. One that ends instead is reported with the last lines of its log. `rebuild` sets its data aside
- * and gets them anew from the others.
- */
+export interface Starting {
+  /** `rebuild` sets the data of the node aside and gets them anew from the others. */
+  readonly command?: 'start' | 'rebuild';
+  /** Called now and then while it takes long, as it does when there is much to read. */
+  readonly onWait?: (seconds: number) => void;
+}
+
+/** Starts the node and resolves when it answers. One that ends instead is reported with the last lines of its log. */
 export async function startNode(
   cluster: Cluster,
   node: ClusterNode,
-  command: 'start' | 'rebuild' = 'start',
+  { command = 'start', onWait = () => undefined }: Starting = {},
 ): Promise<void> {
   const path = pidPath(cluster, node);
   const before = lookAt(cluster, node);
@@ -134,7 +73,7 @@ export async function startNode(
   failed.catch(() => undefined);
   if (child.pid !== undefined) writeMarker(path, child.pid, 'w');
   child.unref();
-  await Promise.race([failed, untilAnswers(cluster, node)]);
+  await Promise.race([failed, untilAnswers(cluster, node, onWait)]);
 }
 
 function nodeFlags(cluster: Cluster, node: ClusterNode): string[] {
@@ -146,10 +85,7 @@ function nodeFlags(cluster: Cluster, node: ClusterNode): string[] {
   return [
     ...['--path', dataPath(cluster, node), '--private-key', logKeyPath(directory), '--origin', origin],
     ...['--node-id', node.nodeId, '--drills'],
-    ...(['http', 'mgmt', 'metrics', 'raft', 'gossip'] as const).flatMap((part) => [
-      `--${part}-addr`,
-      addressOf(node, part),
-    ]),
+    ...PARTS.flatMap((part) => [`--${part}-addr`, addressOf(node, part)]),
     ...(founds || join === '' ? [] : ['--join-addr', join]),
     ...(gossip === '' ? [] : ['--gossip-join-addr', gossip]),
   ];
@@ -161,23 +97,27 @@ function nodeEnvironment({ apiKey }: Cluster): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(own), QED_API_KEY: apiKey };
 }
 
-async function untilAnswers(cluster: Cluster, node: ClusterNode): Promise<void> {
-  const until = performance.now() + START_MS;
+async function untilAnswers(
+  cluster: Cluster,
+  node: ClusterNode,
+  onWait: (seconds: number) => void,
+): Promise<void> {
+  const begin = performance.now();
+  let told = 0;
   while (!(await answers(node))) {
     if (lookAt(cluster, node).state === 'stopped') {
       rmSync(pidPath(cluster, node), { force: true });
-      throw new QedError(
-        'unreachable',
-        `${node.nodeId} ended at once: ${lastWords(logPath(cluster, node))}`,
-        {
-          hint: `All it said is in ${logPath(cluster, node)}.`,
-        },
-      );
+      const why = lastWords(logPath(cluster, node));
+      throw new QedError('unreachable', `${node.nodeId} ended: ${why}`, {
+        hint: `All it said is in ${logPath(cluster, node)}.`,
+      });
     }
-    if (performance.now() > until)
-      throw new QedError('unreachable', `${node.nodeId} does not answer within ${START_MS / 1000} s`, {
+    const seconds = Math.floor((performance.now() - begin) / 1000);
+    if (seconds >= START_S)
+      throw new QedError('unreachable', `${node.nodeId} does not answer within ${START_S} s`, {
         hint: `It still runs; what it says is in ${logPath(cluster, node)}.`,
       });
+    if (seconds >= told + TELL_S) onWait((told = seconds));
     await pause(LOOK_MS);
   }
 }
@@ -258,37 +198,6 @@ async function untilState(
     await pause(LOOK_MS);
   }
   return true;
-}
-
-// --- one command at a time
-
-/** Commands that start, stop or disturb nodes exclude each other. */
-export async function alone<Result>({ directory }: Cluster, work: () => Promise<Result>): Promise<Result> {
-  const path = join(directory, 'lock');
-  if (!seeMarked(path)) rmSync(path, { force: true });
-  try {
-    writeMarker(path, process.pid, 'wx');
-  } catch (cause) {
-    if (!exists(path))
-      throw new QedError('store-failed', `${path} cannot be written: ${String(cause)}`, { cause });
-    throw new QedError('store-locked', `another qed cluster command is at work in ${directory}`, {
-      hint: `It is process ${readMarker(path)?.pid ?? 'unknown'}; wait until it has ended.`,
-    });
-  }
-  try {
-    return await work();
-  } finally {
-    rmSync(path, { force: true });
-  }
-}
-
-function exists(path: string): boolean {
-  try {
-    closeSync(openSync(path, 'r'));
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 export function pause(milliseconds: number): Promise<void> {
