@@ -95,9 +95,14 @@ export function leadsTo(url: string, { host, port }: Address): boolean {
   if (Number(named || (protocol === 'https:' ? 443 : 80)) !== port) return false;
   const asked = hostname.replace(/^\[(.*)\]$/, '$1');
   if (host !== undefined && !isLoopback({ host, port })) return asked === host;
-  if (isLoopback({ host: asked, port })) return true;
+  return isLoopback({ host: asked, port }) || (host === undefined && isOfThisMachine(asked));
+}
+
+/** Whether it is an address of this machine; names are not looked up. */
+export function isOfThisMachine(host: string): boolean {
+  const plain = host.replace(/^::ffff:/, '');
   const own = Object.values(networkInterfaces()).flatMap((list = []) => list);
-  return host === undefined && own.some(({ address }) => address === asked);
+  return isLoopback({ host: plain, port: 0 }) || own.some(({ address }) => address === plain);
 }
 
 /** An address of this machine that others may know; its own if it is on no network. */

@@ -11,7 +11,7 @@ import { createApp, sendJson, type App, type AppOptions } from './http.ts';
 import { healthRoute, infoRoutes, type InfoOptions } from './info-routes.ts';
 import { checkLogKey } from './identity.ts';
 import { isSeal } from './join-seal.ts';
-import { isLoopback, parseAddress, reachableHost } from './listen.ts';
+import { isLoopback, isOfThisMachine, parseAddress, reachableHost } from './listen.ts';
 import { type Metrics } from './metrics.ts';
 import { type Node } from './node.ts';
 
@@ -151,17 +151,26 @@ function checkMember(node: Node, wanted: string): void {
   });
 }
 
-/** A node on another machine cannot reach members that are known at addresses of this one alone. */
+/** Loopback addresses are good only while all nodes are on one machine. */
 function checkReachable(node: Node, raftAddr: string, ip: string): void {
-  if (reachableHost(parseAddress(raftAddr, 'raftAddr'), '') === '')
+  const newcomer = parseAddress(raftAddr, 'raftAddr');
+  if (reachableHost(newcomer, '') === '')
     throw new QedError('bad-request', `others cannot reach a node at ${raftAddr}: it has to name its host`);
-  if (isLoopback({ host: ip.replace(/^::ffff:/, ''), port: 0 })) return;
-  const near = node.members().find((member) => isLoopback(parseAddress(member.raftAddr, 'raftAddr')));
-  if (!near || isLoopback(parseAddress(raftAddr, 'raftAddr'))) return;
+  const members = node.members().map((member) => ({
+    ...member,
+    address: parseAddress(member.raftAddr, 'raftAddr'),
+  }));
+  const isFar = !isOfThisMachine(ip) || members.some(({ address: { host = '' } }) => !isOfThisMachine(host));
+  const near = isLoopback(newcomer)
+    ? { nodeId: 'the node that joins', raftAddr }
+    : members.find(({ address }) => isLoopback(address));
+  if (!isFar || !near) return;
   throw new QedError(
     'node-mismatch',
-    `the member ${near.nodeId} is known at ${near.raftAddr}, where other machines cannot reach it`,
-    { hint: 'Start it again with --raft-addr, --http-addr and --mgmt-addr at an address that they can.' },
+    `${near.nodeId} is known at ${near.raftAddr}, where other machines cannot reach it`,
+    {
+      hint: 'Start it with --raft-addr, --http-addr and --mgmt-addr at an address that they can, or on all interfaces.',
+    },
   );
 }
 
