@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCommand, type Ran } from '../testutils/run-client.ts';
+import { until } from '../testutils/until.ts';
 import { addClusterTo } from './cluster.ts';
 import { judge } from './cluster/judge.ts';
 import { parseDelay } from './cluster/delay.ts';
@@ -147,12 +148,21 @@ it('runs, shows itself, survives its leader, takes no stranger for a node, and l
   const running = openCluster(directory);
   const pids = running.nodes.map((node) => lookAt(running, node).pid ?? 0);
   await ok('stop');
-  for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow('ESRCH');
+  await until('all nodes are gone', () => pids.every(isGone));
   expect(readdirSync(join(directory, 'pids'))).toEqual([]);
   expect(await ok('stop')).toMatchObject({ nodes: [{ ending: 'was not running' }, {}, {}] });
   await ok('clean');
   expect(existsSync(directory)).toBe(false);
 }, 90_000);
+
+/** Those that ended and are still to be buried by this process, which started them, soon are. */
+function isGone(pid: number): boolean {
+  try {
+    return !process.kill(pid, 0);
+  } catch {
+    return true;
+  }
+}
 
 /** What was never added is missed, and what the log never signed is noticed. */
 async function checkTheJudge(): Promise<void> {
