@@ -12,7 +12,9 @@ export interface Signed {
 }
 
 export function signedOf(signedSnapshot: SignedSnapshot): Signed {
-  return { signedSnapshot, json: JSON.stringify(formatSignedSnapshot(signedSnapshot)) };
+  // The dash of a note is its only character beyond ASCII. Escaped, answers stay strings of one byte a character, which are sent faster.
+  const json = JSON.stringify(formatSignedSnapshot(signedSnapshot)).replaceAll('—', '\\u2014');
+  return { signedSnapshot, json };
 }
 
 export interface SignedCache {
