@@ -165,7 +165,6 @@ class ClusterNode implements ClusterLog {
     this.#delivery = new Delivery({
       storage: this.#storage,
       appliedIndex: options.appliedIndex,
-      isAlone: () => this.#isAlone(),
     });
     this.#snapshots = new RaftSnapshots({
       driver: this.#driver,

@@ -9,8 +9,6 @@ export interface DeliveryOptions {
   readonly storage: RaftStorage;
   /** The last record that the database had at the start. */
   readonly appliedIndex: number;
-  /** Whether there is nobody else to get lost records from. */
-  readonly isAlone: () => boolean;
 }
 
 /** A group holds about so many bytes. */
@@ -18,7 +16,6 @@ const GROUP_BYTES = 8 * 1024 * 1024;
 
 export class Delivery {
   readonly #storage: RaftStorage;
-  readonly #isAlone: () => boolean;
   #isPaused = false;
   #isOver = false;
   /** Groups that were handed out and are not done. */
@@ -27,9 +24,8 @@ export class Delivery {
   #lastRecord: number;
   readonly #wakers = new Set<() => void>();
 
-  constructor({ storage, appliedIndex, isAlone }: DeliveryOptions) {
+  constructor({ storage, appliedIndex }: DeliveryOptions) {
     this.#storage = storage;
-    this.#isAlone = isAlone;
     this.#lastRecord = this.#findLastRecord(appliedIndex);
   }
 
@@ -47,7 +43,6 @@ export class Delivery {
     appliedIndex: number,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<readonly CommittedRecord[]> {
-    this.#checkApplied(appliedIndex);
     for (let at = appliedIndex; ;) {
       while (this.#isPaused || at >= this.#end) {
         if (this.#isOver || signal?.aborted) return;
@@ -114,19 +109,6 @@ export class Delivery {
       at += entries.length;
     }
     return last;
-  }
-
-  /** A node that is alone has nobody to get lost records from. Elsewhere the database may be ahead: it catches up before the log does. */
-  #checkApplied(appliedIndex: number): void {
-    const last = this.#storage.lastIndex();
-    if (!this.#isAlone() || appliedIndex <= last) return;
-    throw new QedError(
-      'store-corrupt',
-      `the database has applied record ${appliedIndex}, but the log ends at record ${last}`,
-      {
-        hint: 'The log lost acknowledged records or belongs to other data. Put the right directory back, or rebuild this node.',
-      },
-    );
   }
 
   #read(next: number): readonly Entry[] {

@@ -137,6 +137,7 @@ const standingSchema = z.strictObject({
   table: tableSchema,
   seeds: membersSchema,
   floor: z.strictObject({ database: index, log: index }),
+  isCatchingUp: z.boolean(),
 });
 const joinedSchema = z.strictObject({ id: number, members: membersSchema });
 
@@ -153,6 +154,8 @@ export interface Standing {
   readonly seeds: readonly MemberRecord[];
   /** Between these two there is nothing to apply: a database that reached the first may go on behind the second. */
   readonly floor: { readonly database: number; readonly log: number };
+  /** The database is getting records from peers that its log does not have yet. */
+  readonly isCatchingUp: boolean;
 }
 
 /** What a joining node is told. */

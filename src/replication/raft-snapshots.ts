@@ -91,6 +91,7 @@ export class RaftSnapshots {
   async #take(m: Message, { index, term, data }: NonNullable<Message['snapshot']>): Promise<void> {
     const { driver, storage, delivery, signal, catchUp } = this.#options;
     await delivery.pause(signal);
+    await storage.beginCatchUp();
     const database = await catchUp({ index, term }, parseTable(data)?.members ?? []);
     delivery.caughtUp(database);
     // A newer one has come meanwhile.

@@ -23,6 +23,7 @@ const START: Standing = {
   table: emptyTable,
   seeds: [],
   floor: { database: 0, log: 0 },
+  isCatchingUp: false,
 };
 
 async function open(disk: FakeDisk): Promise<RaftStorage> {

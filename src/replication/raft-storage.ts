@@ -122,6 +122,12 @@ export class RaftStorage implements LogStorage {
     return this.#write(this.#wal.append(entries.map(toRecord), this.#hardState), entries);
   }
 
+  /** Durable before the database gets the first record that this log may not have. */
+  beginCatchUp(): Promise<void> {
+    this.#standing = { ...this.#standing, isCatchingUp: true };
+    return this.#write(this.#wal.append([], undefined, formatStanding(this.#standing)), []);
+  }
+
   /** A standing that moved on: kept at once when members changed, otherwise with the next compaction. */
   advance(standing: Standing): void {
     const isNews =
@@ -134,6 +140,8 @@ export class RaftStorage implements LogStorage {
   async compact(index: number, tail: Tail): Promise<void> {
     const to = this.#tailStart(Math.min(index, this.#standing.index), tail);
     if (to <= this.#wal.firstIndex) return;
+    const { isCatchingUp } = this.#standing;
+    this.#standing = { ...this.#standing, isCatchingUp: isCatchingUp && index > this.#standing.index };
     await this.#wal.append([], undefined, formatStanding(this.#standing));
     await this.#wal.compact(to);
   }
@@ -157,7 +165,16 @@ export class RaftStorage implements LogStorage {
     const table = parseTable(data);
     assert(table !== undefined, 'a Raft snapshot without members');
     const floor = { database: this.#database, log: index };
-    const standing = { ...this.#standing, index, term, membership, table, seeds: [], floor };
+    const standing = {
+      ...this.#standing,
+      index,
+      term,
+      membership,
+      table,
+      seeds: [],
+      floor,
+      isCatchingUp: false,
+    };
     this.#forget(0);
     const reset = this.#wal.reset({ index, term }, formatStanding(standing));
     this.#note(reset.then(() => void (this.#standing = standing)));

@@ -7,7 +7,7 @@
 //
 // What cannot be told apart: while the log rests, a mark is written behind the last group, though not fsynced at once. If the machine loses
 // power before the mark reaches the disk AND the last group is damaged later, it looks as if it had never been finished. The same holds for
-// a log whose end somebody cut off. A database that has applied more than the log holds still notices (delivery.ts).
+// a log whose end somebody cut off. A database that has applied more than the log holds still notices (standing.ts).
 import { join } from 'node:path';
 import { equalBytes } from '../crypto/encoding.ts';
 import { QedError } from '../errors.ts';

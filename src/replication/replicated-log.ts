@@ -61,7 +61,7 @@ export interface ReplicatedLog {
    * All committed records behind `appliedIndex`, the last one that the caller has durably applied: each once, in order, in groups of what
    * was committed by the time the caller asks, so whoever is slow gets larger groups. A group is never empty, and bounded in bytes.
    * It waits for more until the log closes or `signal` aborts, then it ends. It throws `log-compacted` when the next record is no longer in
-   * the log: the caller fetches what is missing elsewhere and asks again; and `store-corrupt` when the log ends before `appliedIndex`.
+   * the log: the caller fetches what is missing elsewhere and asks again.
    */
   committed(
     appliedIndex: number,

@@ -38,6 +38,7 @@ const blank: Omit<Standing, 'id'> = {
   table: emptyTable,
   seeds: [],
   floor: { database: 0, log: 0 },
+  isCatchingUp: false,
 };
 
 /** Whether there is no log in the directory yet. It is made and locked in passing. */
@@ -59,8 +60,12 @@ export async function openStanding(
   self: NodeRecord,
   { directory, start, appliedIndex }: StandingOptions,
 ): Promise<Standing> {
-  if (!isEmpty(wal)) return checkStanding(wal, self, directory);
-  if (start !== 'found') return enterCluster(wal, start);
+  if (!isEmpty(wal)) {
+    const standing = checkStanding(wal, self, directory);
+    checkApplied(wal, standing, appliedIndex, directory);
+    return standing;
+  }
+  if (start !== 'found') return enterCluster(wal, start, appliedIndex);
   if (appliedIndex > 0)
     throw new QedError(
       'store-corrupt',
@@ -94,6 +99,26 @@ function checkStanding({ note, last }: Wal, self: NodeRecord, directory: string)
   return standing;
 }
 
+/**
+ * What the database has applied, this log had, or the database got it from peers. A log that has it no longer has lost what it promised to others as
+ * well: votes, and records that they count on. It must not take part under the same number again.
+ */
+function checkApplied(
+  { last }: Wal,
+  { floor, isCatchingUp }: Standing,
+  appliedIndex: number,
+  directory: string,
+): void {
+  if (isCatchingUp || appliedIndex <= Math.max(last.index, floor.database)) return;
+  throw new QedError(
+    'store-corrupt',
+    `the database has applied record ${appliedIndex}, but the log in ${directory} ends at record ${last.index}`,
+    {
+      hint: 'The log lost acknowledged records or belongs to other data. Put the right directory back, or wipe this node and let it join anew.',
+    },
+  );
+}
+
 /** The founder is the first entry, so that whoever replays the log from its start learns of it. */
 async function foundCluster(wal: Wal, self: NodeRecord): Promise<Standing> {
   const term = Math.max(1, wal.hardState.term);
@@ -109,9 +134,10 @@ async function foundCluster(wal: Wal, self: NodeRecord): Promise<Standing> {
   return standing;
 }
 
-async function enterCluster(wal: Wal, joined: Joined): Promise<Standing> {
+/** The database may be there already; its log is gone. */
+async function enterCluster(wal: Wal, joined: Joined, appliedIndex: number): Promise<Standing> {
   const { id, members } = checkJoined(JSON.parse(formatJson(joined)));
-  const standing = { ...blank, id, seeds: members };
+  const standing = { ...blank, id, seeds: members, floor: { database: appliedIndex, log: 0 } };
   await wal.append([], undefined, formatStanding(standing));
   return standing;
 }
