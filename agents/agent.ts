@@ -165,7 +165,11 @@ async function composeAgent(
         trust,
         primitives: { hash: nativeHash, verify: nativeVerify },
         now: () => performance.now(),
-        receive,
+        receive(received) {
+          const { kind, signedSnapshot } = received;
+          logger.debug(`gossip brought version ${signedSnapshot.snapshot.version}, ${kind}`);
+          receive(received);
+        },
       });
       members.announce();
       closeLater(snapshots.close);
