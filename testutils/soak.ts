@@ -4,13 +4,13 @@
 // The verdict: memory grows by so many bytes for each event that the log took, and not otherwise. Runs of less than five minutes mostly show caches
 // that fill.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { nodeTransport, type NodeTransport } from '../src/client/transport-node.ts';
 import { formatTilePath } from '../src/history/served.ts';
-import { describeMachine, megabytes } from './bench/machine.ts';
+import { describeMachine, megabytes, ownBytesOf, slope } from './bench/machine.ts';
 import { seededRandom, type Random } from './random.ts';
 
 const QED = new URL('../dist/cmd/qed.js', import.meta.url).pathname;
@@ -194,21 +194,11 @@ async function take(metrics: string, pid: number, seconds: number): Promise<Samp
   return {
     seconds,
     events: figure('qed_log_events'),
-    own: ownBytes(pid) ?? figure('process_resident_memory_bytes'),
+    own: ownBytesOf(pid) ?? figure('process_resident_memory_bytes'),
     rss: figure('process_resident_memory_bytes'),
     heap: figure('nodejs_heap_size_used_bytes'),
     external: figure('nodejs_external_memory_bytes'),
   };
-}
-
-/** Undefined on systems that do not tell. */
-function ownBytes(pid: number): number | undefined {
-  try {
-    const kib = /^RssAnon:\s+([0-9]+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-    return kib === undefined ? undefined : Number(kib) * 1024;
-  } catch {
-    return undefined;
-  }
 }
 
 function row({ seconds, events, own, rss, heap, external }: Sample): string {
@@ -247,15 +237,6 @@ function drift(samples: readonly Sample[], name: 'own' | 'rss' | 'heap' | 'exter
   const middle = (part: readonly Sample[]): number =>
     part.map(({ [name]: bytes }) => bytes).sort((a, b) => a - b)[Math.floor(part.length / 2)] ?? 0;
   return ((middle(samples.slice(-third)) - middle(samples.slice(0, third))) / 1e6).toFixed(1);
-}
-
-/** Of the straight line that fits best. */
-function slope(points: readonly (readonly [x: number, y: number])[]): number {
-  const mean = (at: 0 | 1): number => points.reduce((sum, point) => sum + point[at], 0) / points.length;
-  const [meanX, meanY] = [mean(0), mean(1)];
-  const above = points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0);
-  const below = points.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
-  return above / below;
 }
 
 function wait(milliseconds: number): Promise<void> {

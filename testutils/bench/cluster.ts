@@ -2,7 +2,7 @@
 // them; how long a cluster has no leader after its own was killed or paused; and how long a node takes to come back that missed a million events.
 // `--quick` takes seconds instead of minutes; --seconds, --rounds, --missed and --only choose for themselves.
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
@@ -12,12 +12,10 @@ import { startAll } from '../../cmd/cluster/lifecycle.ts';
 import { lookAt, startNode, stopNode } from '../../cmd/cluster/processes.ts';
 import { median, seconds } from '../../cmd/cluster/show.ts';
 import { untilAgree, viewsOf } from '../../cmd/cluster/views.ts';
-import { describeMachine } from './machine.ts';
+import { cpuSecondsOf, describeMachine } from './machine.ts';
 
 const QED = new URL('../../dist/cmd/qed.js', import.meta.url).pathname;
 const NODES = 3;
-/** Of the clock in which Linux counts the time of processes. */
-const TICKS_A_SECOND = 100;
 const BACK_MS = 300_000;
 const BATCH = 1_000;
 
@@ -193,18 +191,10 @@ async function measure(cluster: Cluster, node: ClusterNode, args: readonly strin
   return { ...figures, cpuSeconds: taken };
 }
 
-/** Of all nodes since their start, user and system. */
+/** Of all nodes since their start. */
 function cpuSeconds(cluster: Cluster): number | undefined {
-  try {
-    const ticks = cluster.nodes.map((node) => {
-      const stat = readFileSync(`/proc/${lookAt(cluster, node).pid ?? 0}/stat`, 'utf8');
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return Number(fields[11]) + Number(fields[12]);
-    });
-    return ticks.reduce((sum, one) => sum + one, 0) / TICKS_A_SECOND;
-  } catch {
-    return undefined;
-  }
+  const each = cluster.nodes.map((node) => cpuSecondsOf(lookAt(cluster, node).pid ?? 0));
+  return each.reduce((sum, one) => (sum === undefined || one === undefined ? undefined : sum + one), 0);
 }
 
 async function work(cluster: Cluster, node: ClusterNode, args: readonly string[]): Promise<Figures> {
