@@ -90,13 +90,17 @@ export function openIdentity(options: IdentityOptions): Identity {
   return identity;
 }
 
+/** Whether the data directory is that of a node already. */
+export function isSettled(path: string): boolean {
+  return existsSync(join(path, 'node.json'));
+}
+
 /** From now on the data directory is that of this node. */
 export function settleIdentity(path: string, identity: Identity): void {
-  const filePath = join(path, 'node.json');
-  if (existsSync(filePath)) return;
+  if (isSettled(path)) return;
   // A name that a cluster refused may have been tried with this key before.
   writeFileSync(join(path, 'node_key.pem.pub'), `${identity.cosigner.vkey}\n`);
-  writeNodeFile(filePath, fileOf(identity));
+  writeNodeFile(join(path, 'node.json'), fileOf(identity));
 }
 
 /** Whether both have the same log key and origin. */

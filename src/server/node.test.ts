@@ -319,6 +319,18 @@ describe('on a real directory', () => {
     }),
   );
 
+  it('begins no second log where there was one, or where it was about to join one', () =>
+    withTempDir(async (path) => {
+      await withNode(path, {}, (node) => addWithReceipt(node, 'a'));
+      for (const place of ['db', 'raft', 'hyper.image'])
+        rmSync(join(path, place), { recursive: true, force: true });
+      expect(await codeOfPromise(open(path))).toBe('store-corrupt');
+      const fresh = join(path, 'fresh');
+      mkdirSync(fresh, { mode: 0o700 });
+      writeFileSync(join(fresh, 'joining'), '');
+      expect(await codeOfPromise(open(fresh))).toBe('store-corrupt');
+    }));
+
   it('builds its database anew from the log when the database is gone', () =>
     withTempDir(async (path) => {
       const receipt = await withNode(path, {}, (node) => addWithReceipt(node, 'a'));

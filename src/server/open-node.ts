@@ -1,6 +1,7 @@
 // A node from its data directory: who it is, what it keeps, and its place in a cluster, which it founds or joins at its first start and knows ever after.
-// Nothing is settled before it is sure: a name that a cluster refuses, or another log, leaves nothing behind.
-import { mkdir, readdir, stat } from 'node:fs/promises';
+// A name that a cluster refuses, or another log, leaves nothing behind that stands in the way of the next try.
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { publicKeyOf } from '../crypto/ed25519-node.ts';
 import { nativeHash } from '../crypto/hash-node.ts';
@@ -9,7 +10,7 @@ import { isNewLog, openClusterLog, type ClusterLog } from '../replication/cluste
 import { type Joined, type MemberRecord } from '../replication/members.ts';
 import { openDurableBalloon } from '../storage/durable-balloon.ts';
 import { openLevelStore } from '../storage/level.ts';
-import { openIdentity, settleIdentity, type Identity, type IdentityOptions } from './identity.ts';
+import { isSettled, openIdentity, settleIdentity, type Identity, type IdentityOptions } from './identity.ts';
 import { findCluster, joinCluster, type FoundCluster, type JoinHelp, type JoinOptions } from './join.ts';
 import { formatAddress, isLoopback, ownHost, reachableHost, type Address, type Reserved } from './listen.ts';
 import { composeNode, type Node, type NodeOptions } from './node.ts';
@@ -33,6 +34,9 @@ export interface OpenNodeOptions extends IdentityOptions, NodeOptions {
   /** Keeps the events, not only their digests. */
   readonly storeEvents?: boolean | undefined;
 }
+
+/** A file that is there from the moment at which a node asks to be let into a cluster until it has a log. */
+const JOINING = 'joining';
 
 /** Opens a node on its data directory. What was opened is closed again when a later part cannot be. */
 export async function openNode(options: OpenNodeOptions): Promise<Node> {
@@ -59,14 +63,16 @@ export async function openNode(options: OpenNodeOptions): Promise<Node> {
     opened.push(() => durable.close());
     const self = { nodeId: identity.nodeId, ...addressesOf(identity, options) };
     const { nodeKey } = identity;
-    const start = cluster ? await enterCluster(identity, self, options) : 'found';
-    settleIdentity(path, identity);
+    const start = await chooseStart(identity, self, cluster, options);
     if (cluster && durable.balloon.appliedIndex > durable.foreignIndex) await durable.noteForeign();
     const { release, wanted } = options.listeners.raft;
     const listen = formatAddress(wanted.address);
     async function openLog(hooks: LogHooks): Promise<ClusterLog> {
       await release();
-      return openClusterLog({ directory: raftPath, self, nodeKey, listen, start, ...hooks });
+      const log = await openClusterLog({ directory: raftPath, self, nodeKey, listen, start, ...hooks });
+      settleIdentity(path, identity);
+      await rm(join(path, JOINING), { force: true });
+      return log;
     }
     const storageBytes = async () => ({
       database: await sizeOf(join(path, 'db')),
@@ -109,15 +115,22 @@ function addressesOf(
   return { raftAddr: format(raft.wanted.address), httpAddr: format(http), mgmtAddr: format(management) };
 }
 
-async function enterCluster(
+/**
+ * A node founds a cluster at its first start alone. Where another life of it left something, founding again would sign a second log under the
+ * same name; so from the moment at which it asks to be let in it has to be a member, or nothing.
+ */
+async function chooseStart(
   identity: Identity,
   self: Pick<MemberRecord, 'nodeId' | 'raftAddr' | 'httpAddr' | 'mgmtAddr'>,
+  cluster: FoundCluster | undefined,
   options: OpenNodeOptions,
-): Promise<Joined | 'found'> {
-  const { join, onEvent = () => undefined } = options;
-  if (!join) return 'found';
+): Promise<'found' | 'resume' | Joined> {
+  const { path, join: wanted, onEvent = () => undefined } = options;
+  const marker = join(path, JOINING);
+  if (!cluster || !wanted) return isSettled(path) || existsSync(marker) ? 'resume' : 'found';
+  await writeFile(marker, `${cluster.url}\n`);
   const record = { ...self, nodeKey: publicKeyOf(identity.nodeKey) };
-  const joined = await joinCluster(join, record, identity, joinHelp(options));
+  const joined = await joinCluster(wanted, record, identity, joinHelp(options));
   onEvent({ kind: 'join-accepted', members: joined.members.map(({ nodeId }) => nodeId) });
   return joined;
 }
