@@ -349,6 +349,7 @@ describe('two views (threats 1 and 2)', () => {
     audit.offer(snapshotOf(99, forkOf(6, [1, 1, 2, 4, 3, 5, 84])), 'gossip');
     expect(conclusive(await raised(at, 'tampering'))).toBe('inconsistent');
     await reaches(copy, last + 1);
+    expect(kinds(at)).toEqual(['tampering history consistency-mismatch']);
   });
 
   it('are found after a restart, by the head that was kept', () =>
@@ -517,6 +518,19 @@ describe('answers that do not hold (threats 7 and 22)', () => {
     await reaches(copy, last + 1);
     await until('it is over', () => at.cleared.includes(`outage ${subject}`));
     expect(at.alerts.every(({ kind }) => kind === 'outage')).toBe(true);
+  });
+
+  it('our own damaged head is no word about the log', async () => {
+    const at = world();
+    await reaches((await start(at)).copy, last + 1);
+    await stop(at);
+    for (const [key, line] of at.disk.values)
+      if (line.length > 100)
+        at.disk.values.set(
+          key,
+          line.map((byte, i) => (i === 60 ? byte ^ 1 : byte)),
+        );
+    await expect(start(at)).rejects.toMatchObject({ code: 'store-corrupt' });
   });
 
   it('our own broken copy is no word about the log', () =>

@@ -219,7 +219,6 @@ export function startAudit(options: AuditOptions): Audit {
       if (copy.restMs > 0) await rest(copy.restMs);
       return;
     }
-    if (step === 'refused') pending.delete(one.signed.snapshot.version);
     const backoff = isStopped
       ? timing.pollMs
       : Math.min(timing.backoffFirstMs * 2 ** tries, timing.backoffLastMs);
