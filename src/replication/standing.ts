@@ -21,8 +21,8 @@ import { openWal, type Wal } from './wal.ts';
 
 export interface StandingOptions {
   readonly directory: string;
-  /** What a directory without a log becomes: a cluster of its own, or a member of the one that it was told about. */
-  readonly start: 'found' | Joined;
+  /** What a directory without a log becomes: a cluster of its own, or a member of the one that it was told about. With `resume` there has to be one. */
+  readonly start: 'found' | 'resume' | Joined;
   /** The last record that the database has applied. */
   readonly appliedIndex: number;
 }
@@ -65,13 +65,13 @@ export async function openStanding(
     checkApplied(wal, standing, appliedIndex, directory);
     return standing;
   }
-  if (start !== 'found') return enterCluster(wal, start, appliedIndex);
-  if (appliedIndex > 0)
+  if (typeof start === 'object') return enterCluster(wal, start, appliedIndex);
+  if (start === 'resume' || appliedIndex > 0)
     throw new QedError(
       'store-corrupt',
-      `the database has applied record ${appliedIndex}, but there is no log in ${directory}`,
+      `this node had a log or was about to join one, but there is none in ${directory}`,
       {
-        hint: 'Name the right --raftpath, or start with --join-addr to get back into the cluster.',
+        hint: 'Name the right --raftpath, or start with --join-addr to get into the cluster. Only with an empty --path it can begin another log.',
       },
     );
   return foundCluster(wal, self);
