@@ -2,7 +2,7 @@
 // It is one alert, however many states contradict each other: the first evidence is enough, and a log that forked goes on signing.
 import { splitView, type Evidence } from '../src/balloon/evidence.ts';
 import { type AlertInput } from './alerts.ts';
-import { isConclusive } from './auditor/prove.ts';
+import { isConclusive } from './prove.ts';
 import { type KnownLog } from './known-log.ts';
 
 /** Both notes are of the checkpoint of that version. */

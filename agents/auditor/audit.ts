@@ -12,7 +12,7 @@ import { type Store } from '../../src/storage/store.ts';
 import { splitViewOf } from '../accuse.ts';
 import { type AlertInput, type AlertKind } from '../alerts.ts';
 import { pause } from '../delivery.ts';
-import { troubleOf, type AskLog } from './ask.ts';
+import { troubleOf, type AskLog } from '../ask.ts';
 import { type Copy } from './copy.ts';
 
 /** Where a state was met. */

@@ -13,16 +13,16 @@ import { pause } from '../delivery.ts';
 import { type KnownLog } from '../known-log.ts';
 import { createSource } from '../source.ts';
 import { type Vouch } from '../witness/witness.ts';
-import { createAskLog, type AskLog } from './ask.ts';
+import { createAskLog, type AskLog } from '../ask.ts';
 import { auditTiming, startAudit, type Audit, type AuditTiming, type Met } from './audit.ts';
 import { type Copy } from './copy.ts';
 import { openFull } from './full.ts';
 import { createPace, type Pace } from './pace.ts';
-import { createProve } from './prove.ts';
+import { createProve } from '../prove.ts';
 import { startQuestions, type Questions } from './questions.ts';
 import { openReplica } from './replica.ts';
 import { openSample } from './sample.ts';
-import { watchStore, type StoreTiming, type StoreWatch } from './stores.ts';
+import { watchStore, type StoreTiming, type StoreWatch } from '../store-watch.ts';
 
 export interface AuditorOptions {
   /** Snapshot stores. */

@@ -4,7 +4,7 @@ import { QedError } from '../../src/errors.ts';
 import { ENTRY_BYTES } from '../../src/history/entry.ts';
 import { formatTilePath, type TileName } from '../../src/history/served.ts';
 import { TILE_WIDTH } from '../../src/history/position.ts';
-import { type AskLog } from './ask.ts';
+import { type AskLog } from '../ask.ts';
 import { type Pace } from './pace.ts';
 
 const LENGTH_BYTES = 2;

@@ -17,11 +17,12 @@ import { decodeEntry, ENTRY_BYTES } from '../../src/history/entry.ts';
 import { type Store } from '../../src/storage/store.ts';
 import { accusationOf } from '../accuse.ts';
 import { type AlertInput } from '../alerts.ts';
-import { type AskLog } from './ask.ts';
-import { keepHead, readHead, type Copy, type Step } from './copy.ts';
+import { type AskLog } from '../ask.ts';
+import { keepHead, readHead } from '../head.ts';
+import { type Copy, type Step } from './copy.ts';
 import { fetchEntries } from './entries.ts';
 import { type Pace } from './pace.ts';
-import { type Prove } from './prove.ts';
+import { type Prove } from '../prove.ts';
 import { type Replica, type WrongBatch } from './replica.ts';
 
 export interface FullOptions {

@@ -7,7 +7,7 @@ import { type Verifier } from '../../src/crypto/vkey.ts';
 import { QedError, type ErrorCode } from '../../src/errors.ts';
 import { type AlertInput } from '../alerts.ts';
 import { pause } from '../delivery.ts';
-import { type AskLog } from './ask.ts';
+import { type AskLog } from '../ask.ts';
 import { type Audit } from './audit.ts';
 import { type Copy, type Picked } from './copy.ts';
 

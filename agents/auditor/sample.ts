@@ -8,9 +8,10 @@ import { readEventAnswer } from '../../src/client/answers.ts';
 import { type Store } from '../../src/storage/store.ts';
 import { accusationOf } from '../accuse.ts';
 import { type AlertInput } from '../alerts.ts';
-import { type AskLog } from './ask.ts';
-import { keepHead, readHead, type Copy, type Picked } from './copy.ts';
-import { type Prove } from './prove.ts';
+import { type AskLog } from '../ask.ts';
+import { keepHead, readHead } from '../head.ts';
+import { type Copy, type Picked } from './copy.ts';
+import { type Prove } from '../prove.ts';
 
 export interface SampleOptions {
   readonly log: Verifier;

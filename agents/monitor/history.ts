@@ -11,9 +11,9 @@ import { equalBytes } from '../../src/crypto/encoding.ts';
 import { type Verifier } from '../../src/crypto/vkey.ts';
 import { QedError } from '../../src/errors.ts';
 import { type Store } from '../../src/storage/store.ts';
-import { troubleOf, type AskLog } from '../auditor/ask.ts';
-import { keepHead, readHead } from '../auditor/copy.ts';
-import { isConclusive, type Prove } from '../auditor/prove.ts';
+import { troubleOf, type AskLog } from '../ask.ts';
+import { keepHead, readHead } from '../head.ts';
+import { isConclusive, type Prove } from '../prove.ts';
 
 /** A node that may be asked for proofs. */
 export interface Prover {

@@ -10,8 +10,8 @@ import { checkSignedSnapshot, type Primitives } from '../../src/balloon/verify.t
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { QedError } from '../../src/errors.ts';
 import { type Transport } from '../../src/client/transport.ts';
-import { createAskLog, troubleOf, type AskLog } from '../auditor/ask.ts';
-import { createProve, type Prove } from '../auditor/prove.ts';
+import { createAskLog, troubleOf, type AskLog } from '../ask.ts';
+import { createProve, type Prove } from '../prove.ts';
 import { type KnownLog } from '../known-log.ts';
 import { createSource, type Source } from '../source.ts';
 import { type Conditions } from './conditions.ts';

@@ -3,7 +3,7 @@
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { parseLine } from '../../src/gossip/snapshots.ts';
 import { type AlertInput } from '../alerts.ts';
-import { troubleOf } from '../auditor/ask.ts';
+import { troubleOf } from '../ask.ts';
 import { type Journal } from '../journal.ts';
 import { type KnownLog } from '../known-log.ts';
 import { accusationOf } from '../accuse.ts';

@@ -4,7 +4,7 @@ import { type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { type Primitives } from '../../src/balloon/verify.ts';
 import { type Transport } from '../../src/client/transport.ts';
 import { type AlertInput, type AlertKind } from '../alerts.ts';
-import { watchStore, type StoreWatch } from '../auditor/stores.ts';
+import { watchStore, type StoreWatch } from '../store-watch.ts';
 import { contradictionOf } from '../follow.ts';
 import { type Journal } from '../journal.ts';
 import { type KnownLog } from '../known-log.ts';

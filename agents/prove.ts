@@ -1,15 +1,15 @@
 // Whether two states that the log has signed belong to one history, by the log's own proof; and if not, the strongest evidence that can be had. A proof that
 // leads nowhere convicts nobody: the log may answer anything. One that leads to the newer state from another start than the older one does.
-import { contradiction, inconsistent, type Evidence } from '../../src/balloon/evidence.ts';
-import { parseIncremental, type SignedSnapshot } from '../../src/balloon/proof.ts';
-import { verifyIncremental, type Primitives } from '../../src/balloon/verify.ts';
-import { equalBytes } from '../../src/crypto/encoding.ts';
-import { DIGEST_BYTES, type Hash } from '../../src/crypto/hash.ts';
-import { type Verifier } from '../../src/crypto/vkey.ts';
-import { QedError } from '../../src/errors.ts';
-import { checkConsistency } from '../../src/history/check.ts';
-import { nodeHash } from '../../src/history/merkle.ts';
-import { subtreesOf, tilePlace } from '../../src/history/position.ts';
+import { contradiction, inconsistent, type Evidence } from '../src/balloon/evidence.ts';
+import { parseIncremental, type SignedSnapshot } from '../src/balloon/proof.ts';
+import { verifyIncremental, type Primitives } from '../src/balloon/verify.ts';
+import { equalBytes } from '../src/crypto/encoding.ts';
+import { DIGEST_BYTES, type Hash } from '../src/crypto/hash.ts';
+import { type Verifier } from '../src/crypto/vkey.ts';
+import { QedError } from '../src/errors.ts';
+import { checkConsistency } from '../src/history/check.ts';
+import { nodeHash } from '../src/history/merkle.ts';
+import { subtreesOf, tilePlace } from '../src/history/position.ts';
 import { type AskLog } from './ask.ts';
 
 /** Undefined when they do. Rejects when the log does not answer. */

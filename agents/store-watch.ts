@@ -1,13 +1,13 @@
 // What the snapshot stores show (--pubUrls), held against the log and against gossip: a state that the log has signed goes to the audit; one that it has not
 // signed, and one that gossip brought and the store lacks, are the store's trouble, or its publisher's. A store that is only late is behind.
-import { type SignedSnapshot } from '../../src/balloon/proof.ts';
-import { checkSignedSnapshot, type Primitives } from '../../src/balloon/verify.ts';
-import { encodeHex } from '../../src/crypto/encoding.ts';
-import { type Verifier } from '../../src/crypto/vkey.ts';
-import { QedError } from '../../src/errors.ts';
-import { type AlertInput, type AlertKind } from '../alerts.ts';
-import { pause } from '../delivery.ts';
-import { type Source } from '../source.ts';
+import { type SignedSnapshot } from '../src/balloon/proof.ts';
+import { checkSignedSnapshot, type Primitives } from '../src/balloon/verify.ts';
+import { encodeHex } from '../src/crypto/encoding.ts';
+import { type Verifier } from '../src/crypto/vkey.ts';
+import { QedError } from '../src/errors.ts';
+import { type AlertInput, type AlertKind } from './alerts.ts';
+import { pause } from './delivery.ts';
+import { type Source } from './source.ts';
 
 export interface StoreTiming {
   readonly everyMs: number;

@@ -1,11 +1,11 @@
 // Stores that show something else than the log has signed or gossip brought, drop snapshots, are late, or are gone: threat 21.
-import { parseSignedSnapshot, type SignedSnapshot } from '../../src/balloon/proof.ts';
-import { QedError } from '../../src/errors.ts';
-import { type AlertInput } from '../alerts.ts';
-import { watchStore, type StoreWatch } from './stores.ts';
-import { NATIVE } from '../../testutils/signed-log.ts';
-import { logOf } from '../../testutils/stub-log.ts';
-import { until } from '../../testutils/until.ts';
+import { parseSignedSnapshot, type SignedSnapshot } from '../src/balloon/proof.ts';
+import { QedError } from '../src/errors.ts';
+import { type AlertInput } from './alerts.ts';
+import { watchStore, type StoreWatch } from './store-watch.ts';
+import { NATIVE } from '../testutils/signed-log.ts';
+import { logOf } from '../testutils/stub-log.ts';
+import { until } from '../testutils/until.ts';
 
 const log = logOf(40);
 const other = logOf(40, 7);

@@ -1,13 +1,13 @@
 // What the auditor asks of the log, over HTTP, at any of its nodes. Nothing that comes from here is believed before it was verified.
 //
 // What went wrong is sorted by `troubleOf`: no answer is one thing, an answer that is false another, and neither is ever taken for the other.
-import { parseSignedSnapshot, type SignedSnapshot } from '../../src/balloon/proof.ts';
-import { encodeHex, encodeUtf8 } from '../../src/crypto/encoding.ts';
-import { QedError } from '../../src/errors.ts';
-import { formatTilePath, type TileName } from '../../src/history/served.ts';
-import { type ApiRequest, type Caller } from '../../src/client/call.ts';
-import { type TransportAnswer } from '../../src/client/transport.ts';
-import { type Source } from '../source.ts';
+import { parseSignedSnapshot, type SignedSnapshot } from '../src/balloon/proof.ts';
+import { encodeHex, encodeUtf8 } from '../src/crypto/encoding.ts';
+import { QedError } from '../src/errors.ts';
+import { formatTilePath, type TileName } from '../src/history/served.ts';
+import { type ApiRequest, type Caller } from '../src/client/call.ts';
+import { type TransportAnswer } from '../src/client/transport.ts';
+import { type Source } from './source.ts';
 
 export interface AskLog {
   /** The newest state; undefined while the log is empty. */
