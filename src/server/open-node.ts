@@ -64,7 +64,6 @@ export async function openNode(options: OpenNodeOptions): Promise<Node> {
     const self = { nodeId: identity.nodeId, ...addressesOf(identity, options) };
     const { nodeKey } = identity;
     const start = await chooseStart(identity, self, cluster, options);
-    if (cluster && durable.balloon.appliedIndex > durable.foreignIndex) await durable.noteForeign();
     const { release, wanted } = options.listeners.raft;
     const listen = formatAddress(wanted.address);
     async function openLog(hooks: LogHooks): Promise<ClusterLog> {

@@ -134,7 +134,6 @@ it('fetches what it missed, goes on with the log, and knows at the next start th
   expect(snapshot.version).toBe(61);
   await Promise.all(places.map(({ replica }) => replica!.linearize()));
   expectSame(places);
-  expect(c.durable!.foreignIndex).toBeGreaterThan(0);
   await close(c);
   await open(c);
   await c.replica!.linearize();
@@ -173,10 +172,6 @@ it('does not take part with a log that lost what the database has applied from i
   c.node.disk = before;
   expect(await codeOfPromise(open(c))).toBe('store-corrupt');
   c.node.disk = createFakeDisk();
-  const store = openMemoryStore(c.database);
-  const durable = await openDurableBalloon({ store, hash: nativeHash });
-  await durable.noteForeign();
-  await durable.close();
   await open(c, await join(a.node, c.node));
   await until('c is in step', () => c.replica!.lateness() === undefined);
   await c.replica!.propose(oneEvent());

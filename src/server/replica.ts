@@ -154,12 +154,11 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       else onEvent(event);
     },
   });
-  const { members, committedIndex, lastIndex } = log.status();
+  const { members, committedIndex } = log.status();
   tellLeader(log.status());
   log.onLeadership(tellLeader);
   const isAlone = members.length === 1;
   try {
-    checkLog(durable, lastIndex);
     if (durable.divergence) watch.noteFailedWrite(durable.divergence);
     else if (!durable.isAdopting) await startApplying().reach(committedIndex);
   } catch (error) {
@@ -192,20 +191,4 @@ function notInStep(): QedError {
   return new QedError('busy', 'this node is not in step with its cluster yet: it fetches what it missed', {
     hint: 'Ask another node, or try again later.',
   });
-}
-
-/**
- * What the database applied came from the log, unless a peer sent it or it is from before the log began. A log that lost a record that it once
- * acknowledged may have broken its word to its peers: only as a new member can this node be trusted again.
- */
-function checkLog({ balloon, foreignIndex, isAdopting }: DurableBalloon, lastIndex: number): void {
-  const { appliedIndex } = balloon;
-  if (isAdopting || appliedIndex <= Math.max(lastIndex, foreignIndex)) return;
-  throw new QedError(
-    'store-corrupt',
-    `the database has applied record ${appliedIndex}, but the log ends at record ${lastIndex}`,
-    {
-      hint: 'The log lost acknowledged records or belongs to other data. Put the right --raftpath back, or get the data from the cluster with: qed rebuild',
-    },
-  );
 }

@@ -6,14 +6,14 @@
 // Of several records, or batches of a peer, that go into one write, those before the last are shown a moment before it: they are committed, or
 // under a signed digest, already.
 //
-// Three marks outlive a restart. Up to which record the database came from elsewhere than the log. While batches of a peer are adopted, the table of requests is not that of the trees: no record may be applied before
+// Two marks outlive a restart. While batches of a peer are adopted, the table of requests is not that of the trees: no record may be applied before
 // it is replaced. And a node whose digests differ from its cluster's applies nothing more, ever.
 import { Balloon, batchIndex, batchKey, batchKeyVersion } from '../balloon/balloon.ts';
 import { type Snapshot } from '../balloon/proof.ts';
 import { rebuildHyper } from '../balloon/rebuild.ts';
 import { type Comparison, type Record } from '../balloon/record.ts';
 import { Requests, requestsFrom, requestsTo, type Outcome } from '../balloon/requests.ts';
-import { encodeHex, encodeU64, encodeUtf8, equalBytes, decodeUtf8, readU64 } from '../crypto/encoding.ts';
+import { encodeHex, encodeUtf8, equalBytes, decodeUtf8 } from '../crypto/encoding.ts';
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { decodeEntry, encodeEntries, ENTRY_BYTES } from '../history/entry.ts';
@@ -87,10 +87,6 @@ export interface DurableBalloon {
   readonly endAdoption: (requestRows: Uint8Array) => Promise<boolean>;
   /** Whether batches were adopted and the table of requests is still missing. */
   readonly isAdopting: boolean;
-  /** The last record that did not come from this node's own log, which may therefore end before it. */
-  readonly foreignIndex: number;
-  /** Says that all that is here now is such: the log of this node begins anew. */
-  readonly noteForeign: () => Promise<void>;
   /** Why this node must not serve any more: its digests are not those of its cluster. */
   readonly divergence: QedError | undefined;
   /** The table of requests that belongs to the present state. */
@@ -128,7 +124,6 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
   let flushing: Promise<void> = Promise.resolve();
   let isAdopting = store.get(ADOPTING_KEY) !== undefined;
   let divergence = readDivergence(store.get(DIVERGED_KEY));
-  let foreignIndex = readU64(store.get(FOREIGN_KEY) ?? encodeU64(0)) ?? 0;
 
   function checkWhole(): void {
     if (divergence) throw divergence;
@@ -263,23 +258,15 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     checkWhole();
     const rows = Requests.replacement(requestRows, balloon.size);
     if (!rows) return false;
-    const { appliedIndex } = balloon;
-    const writes: Write[] = [{ type: 'del', key: ADOPTING_KEY }, foreignMark(appliedIndex)];
+    const writes: Write[] = [{ type: 'del', key: ADOPTING_KEY }];
     for await (const [key] of store.range({ from: requestsFrom, to: requestsTo }))
       writes.push({ type: 'del', key });
     for (const { key, value } of rows) writes.push({ type: 'put', key, value });
     await write(writes, true);
     isAdopting = false;
-    foreignIndex = appliedIndex;
     requests.clear();
     for (const { key, value } of rows) requests.load(key, value);
     return true;
-  }
-
-  async function noteForeign(): Promise<void> {
-    const { appliedIndex } = balloon;
-    await write([foreignMark(appliedIndex)], true);
-    foreignIndex = appliedIndex;
   }
 
   async function batchEnds(from: number, to: number, limit: number): Promise<readonly BatchEnd[]> {
@@ -322,10 +309,6 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     applyAll,
     adopt,
     endAdoption,
-    noteForeign,
-    get foreignIndex() {
-      return foreignIndex;
-    },
     get isAdopting() {
       return isAdopting;
     },
@@ -342,14 +325,9 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
   };
 }
 
-// 'b' 'f' the foreign index; 'b' 'a' while batches of a peer are adopted; 'b' 'd' once the digests differed: the text that says so.
-const FOREIGN_KEY = Uint8Array.of(0x62, 0x66);
+// 'b' 'a' while batches of a peer are adopted; 'b' 'd' once the digests differed: the text that says so.
 const ADOPTING_KEY = Uint8Array.of(0x62, 0x61);
 const DIVERGED_KEY = Uint8Array.of(0x62, 0x64);
-
-function foreignMark(index: number): Write {
-  return { type: 'put', key: FOREIGN_KEY, value: encodeU64(index) };
-}
 
 function readDivergence(text: Uint8Array | undefined): QedError | undefined {
   return text && diverged(decodeUtf8(text) ?? 'an unreadable mark');
