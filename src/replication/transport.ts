@@ -1,10 +1,11 @@
 // All ways between this node and its peers: the door (peer-server.ts), a stream to each peer (peer-stream.ts), and single requests.
 // Faults for tests and drills are put here (faults.ts).
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { errorTable, QedError, type ErrorCode } from '../errors.ts';
 import { createFaults, type Fault } from './faults.ts';
 import { type Frame } from './frames.ts';
 import { connectTo, type Credentials } from './identity-tls.ts';
+import { keepConnections } from './kept-connections.ts';
 import { type MemberRecord } from './members.ts';
 import { openPeerServer, type PeerServerOptions } from './peer-server.ts';
 import { openPeerStream, type PeerStream } from './peer-stream.ts';
@@ -20,6 +21,8 @@ export interface FetchOptions {
   readonly bytesMax?: number;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
+  /** It is asked again and again: the connection is kept for a while. */
+  readonly isFrequent?: boolean;
 }
 
 export interface TransportOptions extends Omit<PeerServerOptions, 'credentials' | 'faults'> {
@@ -63,6 +66,7 @@ export async function openTransport(options: TransportOptions): Promise<Transpor
   const streams = new Map<number, { readonly record: MemberRecord; readonly stream: PeerStream }>();
   const faults = createFaults(options.random);
   const connectMs = Math.max(CONNECT_MS_MIN, 20 * tickMs);
+  const kept = keepConnections(credentials, connectMs);
   const server = await openPeerServer({ ...options, faults });
 
   function openStream(record: MemberRecord): PeerStream {
@@ -90,23 +94,32 @@ export async function openTransport(options: TransportOptions): Promise<Transpor
       throw new QedError('unreachable', `the node ${to.nodeId} is cut off`);
     const delayMs = ways.reduce((sum, way) => sum + way.delayMs, 0);
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+    if (what.isFrequent === true) return askKept(to, what, stop);
     const socket = await connectTo(to, credentials, { timeoutMs: connectMs, signal: stop });
     const cut = (): void => void socket.destroy();
     stop.addEventListener('abort', cut, { once: true });
     try {
-      return await exchange(socket, ownId, what);
+      return await exchange({ createConnection: () => socket }, ownId, what);
     } catch (cause) {
-      if (cause instanceof QedError) throw cause;
-      throw new QedError('unreachable', `the node ${to.nodeId} did not answer: ${String(cause)}`, { cause });
+      throw silence(to, cause);
     } finally {
       stop.removeEventListener('abort', cut);
       socket.destroy();
     }
   }
 
+  async function askKept(to: MemberRecord, what: Question, signal: AbortSignal): Promise<Uint8Array> {
+    try {
+      return await exchange({ agent: kept.agent(to), signal }, ownId, what);
+    } catch (cause) {
+      throw silence(to, cause);
+    }
+  }
+
   return {
     port: server.port,
     setPeers(peers) {
+      kept.retain(peers);
       const wanted = new Map(peers.filter(({ id }) => id !== ownId).map((record) => [record.id, record]));
       for (const [id, { record, stream }] of streams) {
         if (wanted.get(id)?.raftAddr === record.raftAddr) continue;
@@ -144,6 +157,7 @@ export async function openTransport(options: TransportOptions): Promise<Transpor
     async close() {
       for (const { stream } of streams.values()) stream.close();
       streams.clear();
+      kept.close();
       await server.close();
     },
   };
@@ -156,15 +170,20 @@ interface Question extends FetchOptions {
   readonly bytesMax: number;
 }
 
-/** One request and its whole answer over a connection made for it. */
+function silence({ nodeId }: MemberRecord, cause: unknown): QedError {
+  if (cause instanceof QedError) return cause;
+  return new QedError('unreachable', `the node ${nodeId} did not answer: ${String(cause)}`, { cause });
+}
+
+/** One request and its whole answer. */
 function exchange(
-  socket: Awaited<ReturnType<typeof connectTo>>,
+  way: Pick<RequestOptions, 'createConnection' | 'agent' | 'signal'>,
   ownId: number,
   { method, path, body, bytesMax }: Question,
 ): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    const headers = { 'x-qed-member': String(ownId), connection: 'close' };
-    const asked = httpRequest({ method, path, headers, createConnection: () => socket });
+    const headers = { 'x-qed-member': String(ownId), connection: way.agent ? 'keep-alive' : 'close' };
+    const asked = httpRequest({ method, path, headers, ...way });
     asked.on('error', reject);
     asked.on('response', (response) => {
       collect(response, bytesMax).then((bytes) => {

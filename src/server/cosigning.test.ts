@@ -90,7 +90,7 @@ async function straight(peer: Place, path: string): Promise<Uint8Array> {
   return bytes;
 }
 
-const namesIn = (lines: string): string[] =>
+const namesIn = ({ lines }: { readonly lines: string }): string[] =>
   Array.from(lines.matchAll(/^— \S+\/(node\d)/gm), ([, name]) => name!).sort();
 const growAll = (places: readonly Place[], times = 1): void => {
   for (let i = 0; i < times; i++) for (const place of places) place.grow();
@@ -100,8 +100,9 @@ it('carries the cosignatures of all, which a verifier with a policy takes', asyn
   const places = cluster(3);
   growAll(places, 3);
   const signed = places[0]!.signed(5);
-  const lines = await places[0]!.cosigning.collect(signed);
-  expect(namesIn(lines)).toEqual(['node0', 'node1', 'node2']);
+  const collected = await places[0]!.cosigning.collect(signed);
+  const { lines } = collected;
+  expect(namesIn(collected)).toEqual(['node0', 'node1', 'node2']);
   const verifiers = [0, 1, 2].map((at) =>
     verifierOf(origin, { nodeId: `node${at}`, nodeKey: publicKeyOf(keyOfSeed(100 + at)) }),
   );
@@ -112,7 +113,11 @@ it('carries the cosignatures of all, which a verifier with a policy takes', asyn
     { hash: nativeHash, verify: nativeVerify },
   );
   expect(found.quorumTime).toBe(1_700_000_000);
-  expect(namesIn(places[1]!.cosigning.known(withLines(signed, lines)))).toEqual(['node0', 'node1', 'node2']);
+  expect(namesIn({ lines: places[1]!.cosigning.known(withLines(signed, lines)) })).toEqual([
+    'node0',
+    'node1',
+    'node2',
+  ]);
 });
 
 it('carries its own where it is alone', async () => {
@@ -141,15 +146,18 @@ it('does not wait again for a peer that was silent, and takes it back when it an
   growAll(places, 3);
   const collect = async () => {
     const from = performance.now();
-    const lines = await places[0]!.cosigning.collect(places[0]!.signed(5));
-    return { names: namesIn(lines), took: performance.now() - from };
+    const collected = await places[0]!.cosigning.collect(places[0]!.signed(5));
+    const took = performance.now() - from;
+    return { names: namesIn(collected), isComplete: collected.isComplete, took };
   };
   const first = await collect();
   expect(first.names).toEqual(['node0', 'node1']);
   expect(first.took).toBeGreaterThan(40);
+  expect(first.isComplete).toBe(false);
   const second = await collect();
   expect(second.names).toEqual(['node0', 'node1']);
   expect(second.took).toBeLessThan(40);
+  expect(second.isComplete).toBe(true);
   isSilent = false;
   await collect();
   expect((await collect()).names).toEqual(['node0', 'node1', 'node2']);

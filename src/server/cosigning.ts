@@ -43,9 +43,15 @@ export interface CosigningOptions {
   readonly waitMs?: number | undefined;
 }
 
-export interface Cosigning {
+export interface Collected {
   /** The cosignatures of this node and of the peers that answered in time, a line each. */
-  readonly collect: (signedSnapshot: SignedSnapshot) => Promise<string>;
+  readonly lines: string;
+  /** Whether all answered that answered the last time. If not, they may do so in a moment. */
+  readonly isComplete: boolean;
+}
+
+export interface Cosigning {
+  readonly collect: (signedSnapshot: SignedSnapshot) => Promise<Collected>;
   /** The answer to a peer's question; undefined where it is none for us. */
   readonly answer: (path: string) => Promise<Uint8Array | undefined>;
   /** The cosignatures by nodes of this cluster, and by these others, that a published snapshot carries, each verified. */
@@ -99,7 +105,7 @@ export function createCosigning(options: CosigningOptions): Cosigning {
   ): Promise<string | undefined> {
     const member = options.members().find(({ nodeId }) => nodeId === peer.nodeId);
     try {
-      const limits = { bytesMax: LINE_BYTES_MAX, timeoutMs: 10 * waitMs };
+      const limits = { bytesMax: LINE_BYTES_MAX, timeoutMs: 10 * waitMs, isFrequent: true };
       const bytes = await peer.fetch(`cosign/${size}/${encodeHex(root)}`, limits);
       const line = member && checkedLine(bytes, checkpoint, verifierOf(origin, member));
       if (line !== undefined) silent.delete(peer.nodeId);
@@ -111,19 +117,21 @@ export function createCosigning(options: CosigningOptions): Cosigning {
   }
 
   /** Until all have answered that answered the last time, and not longer than the bound. */
-  async function gather(checkpoint: string, head: Checkpoint): Promise<readonly string[]> {
-    const lines: string[] = [];
+  async function gather(checkpoint: string, head: Checkpoint): Promise<Collected> {
+    let lines = cosign(head);
+    let answered = 0;
     const peers = options.peers();
     const expected = peers.filter(({ nodeId }) => !silent.has(nodeId)).map(({ nodeId }) => nodeId);
     for (const { nodeId } of peers) silent.add(nodeId);
     const answers = peers.map(async (peer) => {
       const line = await ask(peer, checkpoint, head);
-      if (line !== undefined) lines.push(line);
-      return peer.nodeId;
+      if (line === undefined) return;
+      lines += line;
+      if (expected.includes(peer.nodeId)) answered += 1;
     });
     const timely = Promise.all(answers.filter((_, at) => expected.includes(peers[at]!.nodeId)));
     await within(waitMs, timely);
-    return [...lines];
+    return { lines, isComplete: answered === expected.length };
   }
 
   return {
@@ -131,10 +139,10 @@ export function createCosigning(options: CosigningOptions): Cosigning {
       const began = performance.now();
       const { checkpoint } = signedSnapshot;
       const head = parseCheckpoint(parseNote(checkpoint).text);
-      const lines = [cosign(head), ...(await gather(checkpoint, head))];
+      const collected = await gather(checkpoint, head);
       const seconds = (performance.now() - began) / 1000;
-      options.onCollected?.({ cosignatures: lines.length, seconds });
-      return lines.join('');
+      options.onCollected?.({ cosignatures: collected.lines.split('\n').length - 1, seconds });
+      return collected;
     },
     answer,
     known({ checkpoint }, others = []) {

@@ -34,7 +34,7 @@ async function open(at: World, options: Partial<OutboxOptions> = {}, of: SignedL
     version: () => at.version,
     signed: (version) => parseSignedSnapshot(of.signedSnapshot(version)),
     isLeader: () => at.isLeader,
-    cosign: () => Promise.resolve(''),
+    cosign: () => Promise.resolve({ lines: '', isComplete: true }),
     publish: ({ snapshot }: SignedSnapshot) => Promise.resolve(at.sent.push(snapshot.version)),
     onFailure: (error) => {
       throw error;
@@ -190,7 +190,7 @@ it('publishes what others vouch for, and tells it again to whoever missed it', a
   const options = {
     cadenceMs: 1,
     repeatMs: 5,
-    cosign: () => Promise.resolve(cosignatures(lines.shift() ?? '')),
+    cosign: () => Promise.resolve({ lines: cosignatures(lines.shift() ?? ''), isComplete: true }),
     publish: ({ checkpoint, snapshot }: SignedSnapshot) => {
       sent.push(checkpoint.split('\n\n')[1]!.split('\n').slice(1, -1).join(' '));
       return Promise.resolve(at.sent.push(snapshot.version));
@@ -205,13 +205,27 @@ it('publishes what others vouch for, and tells it again to whoever missed it', a
   expect(published?.lines).toBe(cosignatures('one\ntwo\n'));
 });
 
+it('says a state again soon that not all have cosigned who did before', async () => {
+  const at = world();
+  const complete = [false, true];
+  const outbox = await open(at, {
+    cadenceMs: 1,
+    repeatMs: 60_000,
+    cosign: () => Promise.resolve({ lines: '', isComplete: complete.shift() ?? true }),
+  });
+  await grow(at, outbox, 2);
+  await until('it is repeated', () => at.sent.length === 2, 5_000);
+  expect(complete).toEqual([]);
+});
+
 it('publishes nothing that nobody vouches for, and goes on when somebody does', async () => {
   const at = world();
   const failures: unknown[] = [];
   let isUp = false;
   const outbox = await open(at, {
     cadenceMs: 1,
-    cosign: () => (isUp ? Promise.resolve('') : Promise.reject(new Error('no quorum'))),
+    cosign: () =>
+      isUp ? Promise.resolve({ lines: '', isComplete: true }) : Promise.reject(new Error('no quorum')),
     onFailure: (error) => failures.push(error),
   });
   at.version = 2;

@@ -11,7 +11,7 @@ import { concat, decodeUtf8, encodeU64, encodeUtf8, equalBytes, readU64 } from '
 import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { type Store } from '../storage/store.ts';
-import { withLines } from './cosigning.ts';
+import { withLines, type Collected } from './cosigning.ts';
 
 export interface OutboxOptions {
   /** Of its own. It is closed with the outbox. */
@@ -22,8 +22,11 @@ export interface OutboxOptions {
   readonly signed: (version: number) => SignedSnapshot;
   /** Only one node of a cluster publishes. */
   readonly isLeader: () => boolean;
-  /** Asks others to vouch for a snapshot; what is published carries the lines that it resolves with. When it rejects, nothing is published. */
-  readonly cosign: (signedSnapshot: SignedSnapshot) => Promise<string>;
+  /**
+   * Asks others to vouch for a snapshot; what is published carries the lines that it resolves with. Where they are not complete it is published again
+   * soon. When it rejects, nothing is published.
+   */
+  readonly cosign: (signedSnapshot: SignedSnapshot) => Promise<Collected>;
   readonly publish: (signedSnapshot: SignedSnapshot) => Promise<unknown>;
   readonly onFailure: (error: unknown) => void;
   /** Milliseconds; only differences count. */
@@ -123,20 +126,23 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
       publications += 1;
       return 0;
     }
-    const waited = now() - publishedAt;
-    if (waited < repeatMs || version < cursor) return repeatMs - Math.min(waited, repeatMs - 1);
+    if (version < cursor) return repeatMs;
+    if (untilRepeat() > 0) return untilRepeat();
     await vouchAndSend(cursor);
     repeats += 1;
-    return repeatMs;
+    return Math.max(1, untilRepeat());
   }
+
+  const untilRepeat = (): number => publishedAt + repeatMs - now();
 
   /** What others vouch for now is written down with it: a repetition brings cosignatures of its own time. */
   async function vouchAndSend(version: number): Promise<void> {
     const signedSnapshot = options.signed(version);
-    const lines = await options.cosign(signedSnapshot);
+    const { lines, isComplete } = await options.cosign(signedSnapshot);
     if (isStopped()) return;
     await record(signedSnapshot, lines);
     send(withLines(signedSnapshot, lines));
+    if (!isComplete) repeatSoon();
   }
 
   /** Nobody waits for the network. What did not leave is repeated soon. */
@@ -144,9 +150,13 @@ export async function openOutbox(options: OutboxOptions): Promise<Outbox> {
     publishedAt = now();
     options.publish(signedSnapshot).catch((error: unknown) => {
       options.onFailure(error);
-      publishedAt = now() - repeatMs + RETRY_MS;
+      repeatSoon();
       notify();
     });
+  }
+
+  function repeatSoon(): void {
+    publishedAt = Math.min(publishedAt, now() - repeatMs + RETRY_MS);
   }
 
   async function run(): Promise<void> {

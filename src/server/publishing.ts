@@ -70,9 +70,9 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
     },
     async cosign(signedSnapshot) {
       const own = await node.cosigning.collect(signedSnapshot);
-      const lines = witnesses ? await witnesses.ask(signedSnapshot, own) : own;
+      const lines = witnesses ? await witnesses.ask(signedSnapshot, own.lines) : own.lines;
       node.showCosigned(signedSnapshot.snapshot.version, lines);
-      return lines;
+      return { lines, isComplete: own.isComplete };
     },
     publish: async (signedSnapshot) => gossip?.publish(signedSnapshot),
     onFailure: (error) => logger.error({ err: error }, 'a snapshot could not be published; trying again'),

@@ -208,7 +208,7 @@ function nodeOf(shown: Shown): Node {
     linearize: () => Promise.resolve(),
     setGossipAddr: () => undefined,
     gossipOfPeers: () => Promise.resolve([]),
-    cosigning: { collect: () => Promise.resolve(''), known: () => '' },
+    cosigning: { collect: () => Promise.resolve({ lines: '', isComplete: true }), known: () => '' },
     showCosigned: () => undefined,
     distrust: () => undefined,
     health: () => ({ isReady: true, error: undefined }),
