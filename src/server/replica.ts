@@ -63,6 +63,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   let applier: Applier | undefined;
   let lateness: QedError | undefined;
   let fetching: Promise<unknown> = Promise.resolve();
+  let fetches = 0;
   let background: Promise<unknown> = Promise.resolve();
 
   function opened(): ClusterLog {
@@ -81,7 +82,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       onEvent({ kind: 'fetched', ...progress });
     const run = (): Promise<number> =>
       catchUp({ durable, peers, index, log: verifier, hash, verify: nativeVerify, signal, onProgress });
-    const result = fetching.then(run);
+    fetches += 1;
+    const result = fetching.then(run).finally(() => (fetches -= 1));
     fetching = result.catch(() => undefined);
     return result;
   }
@@ -128,7 +130,13 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     await reach(await opened().readIndex(signal), signal);
   }
 
-  /** Until then what this node answers may be long out of date. */
+  /** Until it is in step again, what this node answers may be long out of date. */
+  function fallBehind(): void {
+    if (lateness) return;
+    lateness = notInStep();
+    background = Promise.all([background, getInStep()]);
+  }
+
   async function getInStep(): Promise<void> {
     while (lateness && !stop.signal.aborted) {
       await linearize(stop.signal).then(() => (lateness = undefined), pause);
@@ -141,9 +149,14 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     reach: (index) => reach(index, AbortSignal.any([stop.signal, AbortSignal.timeout(ANSWER_MS)])),
   });
 
+  let beginFetching = (): void => undefined;
+  const fetchBegan = new Promise<void>((resolve) => (beginFetching = resolve));
+
   log = await options.openLog({
     appliedIndex: balloon.appliedIndex,
     async onSnapshot({ index }, peers, signal) {
+      fallBehind();
+      beginFetching();
       const reached = await fetchMissing(index, peers, signal);
       applier?.moved(reached);
       return reached;
@@ -157,16 +170,16 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   const { members, committedIndex } = log.status();
   tellLeader(log.status());
   log.onLeadership(tellLeader);
-  const isAlone = members.length === 1;
+  if (members.length !== 1) fallBehind();
   try {
     if (durable.divergence) watch.noteFailedWrite(durable.divergence);
-    else if (!durable.isAdopting) await startApplying().reach(committedIndex);
+    else if (durable.isAdopting) background = Promise.all([background, finishAdoption()]);
+    // Whoever has to fetch entries does not keep its operator waiting.
+    else await Promise.race([startApplying().reach(committedIndex), fetchBegan]);
   } catch (error) {
     await close();
     throw error;
   }
-  lateness = isAlone ? undefined : notInStep();
-  background = Promise.all([getInStep(), durable.isAdopting ? finishAdoption() : undefined]);
 
   async function close(): Promise<void> {
     stop.abort();
@@ -178,7 +191,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   return {
     log,
     propose(payload, options) {
-      return applier ? applier.propose(payload, options) : Promise.reject(notInStep());
+      // What is proposed now would come back among what is fetched, and nobody could say what became of it.
+      return applier && fetches === 0 ? applier.propose(payload, options) : Promise.reject(notInStep());
     },
     linearize,
     lateness: () => lateness,
