@@ -101,7 +101,13 @@ async function composeAgent(
   const { transport, close: closeTransport } = nodeTransport();
   closeLater(closeTransport);
   const clock = { now: Date.now, jitter: Math.random };
-  const source = createSource({ ...clock, urls: options.qedUrls, apiKey: options.apiKey, transport });
+  const source = createSource({
+    ...clock,
+    urls: options.qedUrls,
+    apiKey: options.apiKey,
+    transport,
+    discover: true,
+  });
   const knowledge = await openKnowledge({
     store: state,
     given: options.vkey,

@@ -10,6 +10,8 @@ export interface SourceOptions {
   readonly urls: readonly string[];
   readonly apiKey?: string | undefined;
   readonly transport: Transport;
+  /** Finds the other nodes of the cluster, for when those that were named are gone. */
+  readonly discover?: boolean;
   readonly now: () => number;
   readonly jitter: () => number;
 }
@@ -44,16 +46,16 @@ export function createSource(options: SourceOptions): Source {
   let urls: readonly string[] = [];
   let caller: Caller | undefined;
 
-  function callerOf(endpoints: readonly string[]): Caller {
+  function callerOf(endpoints: readonly string[], discover = false): Caller {
     const sleep = (milliseconds: number, signal = never): Promise<void> => pause(milliseconds, signal);
-    return createCaller({ endpoints, apiKey, transport, now, jitter, sleep, attemptMs: 2_000 });
+    return createCaller({ endpoints, apiKey, transport, now, jitter, sleep, attemptMs: 2_000, discover });
   }
 
   function learn(more: readonly string[]): void {
     const fresh = more.filter((url) => !urls.includes(url) && isUrl(url)).slice(0, URLS_MAX - urls.length);
     if (fresh.length === 0) return;
     urls = [...urls, ...fresh];
-    caller = callerOf(urls);
+    caller = callerOf(urls, options.discover);
   }
 
   async function info(url: string): Promise<NodeInfo | undefined> {
