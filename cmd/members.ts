@@ -57,12 +57,13 @@ const members: ClientCommand<typeof options> = {
   command: 'members',
   describe: 'List the nodes of a cluster',
   options,
+  positional: withExitCodes,
   examples: [
     ['$0 members -k "$KEY"', 'as the node at 127.0.0.1:8700 knows them'],
     ['$0 members -k "$KEY" --endpoint 10.0.0.1:8700,10.0.0.2:8700', 'ask the first that answers'],
   ],
   async run(flags, world) {
-    const answer = read(membersAnswer, await ask(flags, '/members'));
+    const answer = read(membersAnswer, await ask(flags, world, '/members'));
     world.out(flags.json ? formatJson(answer) : table(rowsOf(answer)));
   },
 };
@@ -77,7 +78,7 @@ const leave: ClientCommand<typeof nodeOptions> = {
     ['$0 leave node2 -k "$KEY"', 'node2 is removed, dead or alive, while a majority is there'],
   ],
   async run(flags, world) {
-    const { left } = read(leftAnswer, await ask(flags, '/leave', nodeBody(flags.node)));
+    const { left } = read(leftAnswer, await ask(flags, world, '/leave', nodeBody(flags.node)));
     world.out(
       flags.json
         ? formatJson({ left })
@@ -93,7 +94,7 @@ const transfer: ClientCommand<typeof nodeOptions> = {
   positional: withNode('Node to lead; the one that is most up to date unless another is named'),
   examples: [['$0 transfer-leadership node1 -k "$KEY"', 'as before an upgrade of the leader']],
   async run(flags, world) {
-    const answer = read(leaderAnswer, await ask(flags, '/transfer-leadership', nodeBody(flags.node)));
+    const answer = read(leaderAnswer, await ask(flags, world, '/transfer-leadership', nodeBody(flags.node)));
     world.out(flags.json ? formatJson(answer) : `${answer.leaderId ?? 'another node'} leads.`);
   },
 };
@@ -109,7 +110,11 @@ export function addMembers(main: Argv): Argv {
 }
 
 function withNode(describe: string) {
-  return (command: Argv): Argv => command.positional('node', { type: 'string', describe });
+  return (command: Argv): Argv => withExitCodes(command.positional('node', { type: 'string', describe }));
+}
+
+function withExitCodes(command: Argv): Argv {
+  return command.epilogue('Exit codes: 0 done, 1 refused, 2 could not be done, 64 wrong command line.');
 }
 
 function nodeBody(node: string | undefined): unknown {
@@ -123,9 +128,9 @@ function read<Schema extends z.ZodType>(schema: Schema, json: unknown): z.output
 }
 
 /** The answer of the first endpoint that gives one. */
-async function ask(flags: Flags, path: string, body?: unknown): Promise<unknown> {
+async function ask(flags: Flags, world: World, path: string, body?: unknown): Promise<unknown> {
   // The API key is not for everybody who lists processes.
-  process.title = `qed ${path.slice(1)}`;
+  world.hideArguments(`qed ${path.slice(1)}`);
   const ca = readCa(flags['tls-ca']);
   const isTls = ca !== undefined || flags.insecure;
   const urls = flags.endpoint
