@@ -127,7 +127,7 @@ function openSession(options: ClientOptions): Session {
     caller,
     head: trust && keepHead({ log: trust.log, primitives, store: options.headStore, onEvidence }),
     trust,
-    vouching: trust?.policy && createVouching({ trust, primitives, sleep }),
+    vouching: trust?.policy && createVouching({ trust, primitives, sleep, now }),
     maxAgeMs,
     primitives,
     now,

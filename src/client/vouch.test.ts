@@ -37,14 +37,17 @@ interface World {
   published: { version: number; by: By; of?: typeof log }[];
   asked: number;
   slept: number;
+  /** What a question takes. */
+  askMs: number;
   onSleep: () => void;
 }
 
 function open() {
-  const at: World = { published: [], asked: 0, slept: 0, onSleep: () => undefined };
+  const at: World = { published: [], asked: 0, slept: 0, askMs: 0, onSleep: () => undefined };
   const vouching = createVouching({
     trust,
     primitives: NATIVE,
+    now: () => at.slept + at.asked * at.askMs,
     sleep(milliseconds) {
       at.slept += milliseconds;
       at.onSleep();
@@ -118,6 +121,10 @@ it('gives up when nobody vouches in time, and says so', async () => {
   expect(await codeOfPromise(vouch(signed(4)))).toBe('cosignatures-missing');
   expect(at.slept).toBeLessThanOrEqual(500);
   expect(at.asked).toBeLessThan(15);
+  at.askMs = 100;
+  at.asked = at.slept = 0;
+  expect(await codeOfPromise(vouch(signed(4)))).toBe('cosignatures-missing');
+  expect(at.asked).toBeLessThan(5);
 });
 
 it('is not satisfied with a quorum behind another history, nor with an older state', async () => {

@@ -10,6 +10,7 @@ export interface VouchOptions {
   readonly trust: Trust;
   readonly primitives: Primitives;
   readonly sleep: (milliseconds: number) => Promise<void>;
+  readonly now: () => number;
 }
 
 export interface VouchQuestions {
@@ -17,7 +18,7 @@ export interface VouchQuestions {
   readonly published: (version: number) => Promise<readonly unknown[]>;
   /** Finds that a snapshot belongs to the history of the head. */
   readonly settle: (signed: SignedSnapshot) => Promise<unknown>;
-  /** How long to wait for cosignatures, beside the time that the questions take. */
+  /** How long to wait for cosignatures. */
   readonly waitMs: number;
 }
 
@@ -28,7 +29,7 @@ export interface Vouching {
 
 const WAIT_MS = 50;
 
-export function createVouching({ trust, primitives, sleep }: VouchOptions): Vouching {
+export function createVouching({ trust, primitives, sleep, now }: VouchOptions): Vouching {
   let known = { version: -1, time: 0 };
 
   function note({ snapshot: { version } }: SignedSnapshot, time: number): number {
@@ -47,6 +48,8 @@ export function createVouching({ trust, primitives, sleep }: VouchOptions): Vouc
   }
 
   async function askVouched(version: number, questions: VouchQuestions): Promise<number | null> {
+    const until = now() + questions.waitMs;
+    // Also bounded where the clock stands still.
     for (let left = questions.waitMs; ; left -= WAIT_MS) {
       const list = (await questions.published(version)).map(parseSignedSnapshot);
       for (const signed of list.filter(({ snapshot }) => snapshot.version >= version)) {
@@ -55,7 +58,7 @@ export function createVouching({ trust, primitives, sleep }: VouchOptions): Vouc
         await questions.settle(signed);
         return time === null ? null : note(signed, time);
       }
-      if (left < WAIT_MS) {
+      if (Math.min(left, until - now()) < WAIT_MS) {
         throw new QedError(
           'cosignatures-missing',
           `no quorum of the policy has vouched for version ${version} in time`,

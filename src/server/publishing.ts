@@ -43,6 +43,7 @@ export interface Publishing {
   readonly close: () => Promise<void>;
 }
 
+const SAY_AGAIN_MS = 60_000;
 /** Outside witnesses are not asked ten times a second. */
 const WITNESSED_CADENCE_MS = 1_000;
 /** It holds a line for each publication. */
@@ -75,7 +76,9 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
       return { lines, isComplete: own.isComplete };
     },
     publish: async (signedSnapshot) => gossip?.publish(signedSnapshot),
-    onFailure: (error) => logger.error({ err: error }, 'a snapshot could not be published; trying again'),
+    onFailure: sayNowAndThen((error) =>
+      logger.error({ err: error }, 'a snapshot could not be published; trying again'),
+    ),
     now: () => performance.now(),
     cadenceMs: witnesses && WITNESSED_CADENCE_MS,
   });
@@ -127,6 +130,16 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
       await outbox.close();
       await gossip?.close();
     },
+  };
+}
+
+/** The first time, and once a minute while it goes on: it is tried every second. */
+function sayNowAndThen(say: (error: unknown) => void): (error: unknown) => void {
+  let saidAt = -Infinity;
+  return (error) => {
+    if (performance.now() - saidAt < SAY_AGAIN_MS) return;
+    saidAt = performance.now();
+    say(error);
   };
 }
 
