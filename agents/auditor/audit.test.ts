@@ -169,7 +169,7 @@ async function start(at: World, { sample = false, path, keepsFiles = true }: Opt
   const parts = { log: log.trust.log, ask, prove, state, primitives: NATIVE, raise, below };
   const pace = createPace({ widthMax: 4, slowMs: 1_000, now, sleep: () => Promise.resolve() });
   const copy = sample
-    ? openSample({ ...parts, now: () => now() * 1_000 })
+    ? openSample({ ...parts, now, restMs: 5 })
     : openFull({
         ...parts,
         pace,

@@ -116,6 +116,8 @@ export function startAudit(options: AuditOptions): Audit {
   let dropped = 0;
   let polledAt = -Infinity;
   let tries = 0;
+  /** Until then no step is tried, whatever is met. */
+  let restUntil = 0;
   let wasThere = false;
   let isStopped = false;
   let heardAt: number | undefined;
@@ -215,16 +217,16 @@ export function startAudit(options: AuditOptions): Audit {
     if (step === 'grown') {
       tries = 0;
       clear('inconsistent', 'entries');
-      await comparePending();
-      if (copy.restMs > 0) await rest(copy.restMs);
-      return;
+      restUntil = now() + copy.restMs;
+      return comparePending();
     }
     const backoff = isStopped
       ? timing.pollMs
       : Math.min(timing.backoffFirstMs * 2 ** tries, timing.backoffLastMs);
     tries = Math.min(tries + 1, 20);
-    one.retryAt = now() + backoff;
-    await rest(backoff);
+    restUntil = now() + backoff;
+    // Another one goes first.
+    one.retryAt = restUntil + backoff;
   }
 
   // --- asking around
@@ -311,19 +313,21 @@ export function startAudit(options: AuditOptions): Audit {
     }
   }
 
-  function rest(milliseconds: number): Promise<void> {
-    return pause(milliseconds, wake.signal);
+  function idleMs(): number {
+    let at = polledAt + timing.pollMs;
+    for (const { retryAt } of pending.values()) at = Math.min(at, Math.max(retryAt, restUntil));
+    return at - now();
   }
 
   async function turn(): Promise<void> {
     wake = new AbortController();
     for (const one of inbox.splice(0)) await meet(one);
     if (now() - polledAt >= timing.pollMs) await poll();
-    const next = target();
+    const next = now() < restUntil ? undefined : target();
     if (next !== undefined) await advance(next);
     watchLag();
-    if (inbox.length === 0 && target() === undefined)
-      await rest(Math.max(0, polledAt + timing.pollMs - now()));
+    const idle = idleMs();
+    if (inbox.length === 0 && idle > 0) await pause(idle, wake.signal);
   }
 
   async function run(): Promise<void> {

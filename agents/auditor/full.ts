@@ -240,7 +240,7 @@ export function openFull(options: FullOptions): Copy {
     compare,
     advance,
     pick() {
-      if (replica.distinct === 0) return Promise.resolve(undefined);
+      if (replica.distinct === 0 || stopped !== undefined) return Promise.resolve(undefined);
       return Promise.resolve({ ...replica.event(options.below(replica.distinct)), isFirst: true });
     },
     figures: () => ({

@@ -22,12 +22,23 @@ export interface SampleOptions {
   readonly raise: (alert: AlertInput) => void;
   readonly below: (below: number) => number;
   readonly now: () => number;
+  /** Between one proof and the next. */
+  readonly restMs?: number;
 }
 
-/** Between one proof and the next. */
 const REST_MS = 1_000;
 
-export function openSample({ log, ask, prove, state, primitives, raise, below, now }: SampleOptions): Copy {
+export function openSample({
+  log,
+  ask,
+  prove,
+  state,
+  primitives,
+  raise,
+  below,
+  now,
+  restMs = REST_MS,
+}: SampleOptions): Copy {
   let head = readHead(state, log, primitives);
   let comparedAt = -Infinity;
 
@@ -55,9 +66,9 @@ export function openSample({ log, ask, prove, state, primitives, raise, below, n
     },
     holdsAll: false,
     rootAt: () => undefined,
-    restMs: REST_MS,
+    restMs,
     async compare(signed) {
-      if (now() - comparedAt < REST_MS) return true;
+      if (now() - comparedAt < restMs) return true;
       comparedAt = now();
       return join(signed);
     },
