@@ -42,7 +42,7 @@ async function replay(transcript: string, log: ServedLog): Promise<string> {
   const fill = (text: string): string =>
     names.reduce((filled, [name, value]) => filled.replaceAll(name, value), text);
   const blank = (text: string): string =>
-    names.reduce((left, [name, value]) => left.replaceAll(value, name), text);
+    names.reduce((left, [name, value]) => left.replaceAll(value, name), text.replaceAll(COSIGNATURE, ''));
   writeFileSync(join(log.directory, 'ahead.json'), pinsAhead(log));
   const lines: string[] = [];
   for (const line of transcript.split('\n')) {
@@ -53,6 +53,9 @@ async function replay(transcript: string, log: ServedLog): Promise<string> {
   }
   return `${lines.join('\n').trim()}\n`;
 }
+
+/** Of the node, which is there a moment after the first answer. As a line, or within JSON. */
+const COSIGNATURE = /— example\.org\/log\/node0 [\w+/=]+(?:\n|\\n)/g;
 
 /** Pins with a head of two events, under the same origin and key: once verified, it must never be unseen. */
 function pinsAhead({ vkey }: ServedLog): string {

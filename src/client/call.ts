@@ -63,7 +63,7 @@ const FIRST_PATIENCE = 0.3;
 export function createCaller(options: CallerOptions): Caller {
   const { now, sleep, attemptMs } = options;
   const nodes = createNodes(options.endpoints, options.readFrom ?? 'stay', now);
-  const explore = options.discover === true ? createExplorer(nodes, tryNode, now) : () => undefined;
+  const explore = options.discover === true ? createExplorer(nodes, askJson, now) : () => undefined;
 
   async function send(first: ApiRequest, until: number, isJson: boolean): Promise<Answered> {
     let request = first;
@@ -112,6 +112,14 @@ export function createCaller(options: CallerOptions): Caller {
     if (verdict.kind === 'answered') nodes.succeeded(node);
     else if (verdict.kind !== 'mistake') nodes.failed(node, verdict.restMs);
     return verdict;
+  }
+
+  /** Beside the requests: which node answered last is not changed by it. */
+  async function askJson(node: KnownNode, path: string, timeoutMs: number): Promise<unknown> {
+    const verdict = await ask(node.url + path, { method: 'GET', path }, timeoutMs, true);
+    if (verdict.kind === 'answered') return verdict.json;
+    if (verdict.kind === 'lost') nodes.failed(node);
+    return undefined;
   }
 
   async function ask(url: string, request: ApiRequest, timeoutMs: number, isJson: boolean): Promise<Verdict> {

@@ -1,20 +1,19 @@
 // Finding the other nodes of a cluster: asks the known ones at /info/shards, beside the requests that it is for and never in their way. Who asks
 // only once needs no map, so the first request sends nobody.
-import { type ApiRequest } from './call.ts';
 import { type KnownNode, type Nodes } from './nodes.ts';
-import { type Verdict } from './verdict.ts';
 
 /** `soon`: something failed, so what is known may be out of date. */
 export type Explore = (when: 'when old' | 'soon') => void;
 
-type Ask = (node: KnownNode, request: ApiRequest, timeoutMs: number, isJson: boolean) => Promise<Verdict>;
+/** Resolves with the JSON that the node answers at the path, or undefined. */
+type Ask = (node: KnownNode, path: string, timeoutMs: number) => Promise<unknown>;
 
 const SOON_MS = 500;
 const OLD_MS = 60_000;
 const PATIENCE_MS = 2_000;
 /** The answer of one is enough, but one may be down, or cut off. */
 const ASKED_MAX = 3;
-const SHARDS: ApiRequest = { method: 'GET', path: '/info/shards' };
+const SHARDS = '/info/shards';
 
 export function createExplorer(nodes: Nodes, ask: Ask, now: () => number): Explore {
   let requests = 0;
@@ -22,8 +21,7 @@ export function createExplorer(nodes: Nodes, ask: Ask, now: () => number): Explo
   let exploredAt = -Infinity;
 
   async function explore(node: KnownNode): Promise<void> {
-    const verdict = await ask(node, SHARDS, PATIENCE_MS, true);
-    if (verdict.kind === 'answered') nodes.learn(node, verdict.json);
+    nodes.learn(node, await ask(node, SHARDS, PATIENCE_MS));
   }
 
   return (when) => {
@@ -33,7 +31,7 @@ export function createExplorer(nodes: Nodes, ask: Ask, now: () => number): Explo
     isUnderWay = true;
     exploredAt = now();
     // Behind a path there is a proxy, which knows better.
-    const asked = nodes.round('read').filter(({ url }) => new URL(url).pathname === '/');
+    const asked = nodes.round('write').filter(({ url }) => new URL(url).pathname === '/');
     const exploring = asked.slice(0, ASKED_MAX).map(explore);
     void Promise.allSettled(exploring).then(() => (isUnderWay = false));
   };
