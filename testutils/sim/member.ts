@@ -16,7 +16,7 @@ import { RaftNode, type NodeOptions, type Status } from '../../src/raft/node.ts'
 import { orderedHardState, type Ready } from '../../src/raft/ready.ts';
 import type { Checks } from './checks.ts';
 import { replay, SimDisk, type LogRecord, type SimStorage } from './disk.ts';
-import { encodeRequest, listMachines, type Machine, type MachineKind, type Request } from './machine.ts';
+import { encodeRequest, type Machine, type MachineKind, type Request } from './machine.ts';
 import type { Sabotage } from './sabotage.ts';
 import type { World } from './world.ts';
 
@@ -25,6 +25,8 @@ export interface Cluster {
   readonly checks: Checks;
   readonly options: Partial<NodeOptions>;
   readonly sabotage: Sabotage;
+  /** The state machine of all members. */
+  readonly machines: MachineKind;
   readonly members: Map<number, Member>;
 }
 
@@ -72,7 +74,7 @@ export class Member {
   constructor(id: number, cluster: Cluster, founders: readonly number[] = []) {
     this.id = id;
     this.cluster = cluster;
-    this.#machines = cluster.sabotage.machines?.(id) ?? listMachines();
+    this.#machines = cluster.sabotage.machines?.(id) ?? cluster.machines;
     if (founders.length === 0) return;
     const membership = { ...noMembers, voters: founders };
     const snapshot = { index: 1, term: 1, membership, data: this.#machines.empty().save() };

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { RaftLog } from '../../src/raft/log.ts';
 import { message, nobody, type Message } from '../../src/raft/message.ts';
+import { balloonMachines } from './balloon-machine.ts';
 import { ListMachine, listMachines, type MachineKind } from './machine.ts';
 import type { Member } from './member.ts';
 import type { Sabotage } from './sabotage.ts';
@@ -44,6 +45,9 @@ export const mutants: readonly Mutant[] = [
   bug('adds again when a client repeats a request', () => ({ machines: () => listMachines(false) })),
   bug('takes the log of a Raft snapshot without its state', () => ({ forgetSnapshotData: true })),
   bug('computes something of its own from the same entries', () => ({ machines: ownMachines })),
+  bug('dates the entries of its balloon by its own clock', () => ({
+    machines: (id) => balloonMachines(id),
+  })),
   // Membership
   bug('jumps from one membership to another without the joint one', () => ({ skipJoint: true })),
   // Reads
