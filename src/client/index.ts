@@ -55,9 +55,9 @@ export {
   type VerifiedBundle,
 } from './bundle.ts';
 export { createClient, type Client, type ClientOptions } from './client.ts';
-export { type Evidence } from '../balloon/evidence.ts';
+export { falseMap, splitView, twoAnswers, type Evidence } from '../balloon/evidence.ts';
 export { verifyEvidence, type CheckedEvidence } from '../balloon/evidence-check.ts';
-export { parsePolicy, type Policy } from '../crypto/policy.ts';
+export { parsePolicy, thresholdPolicy, type Policy } from '../crypto/policy.ts';
 export { type HeadStore } from './head.ts';
 export { type ReadFrom } from './nodes.ts';
 export { type Event } from './session.ts';
