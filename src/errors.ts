@@ -233,11 +233,6 @@ const rows = {
     meaning:
       'The cluster has no leader, or it changed at this moment. Nothing was proposed: send it again in a second.',
   },
-  'not-leader': {
-    kind: 'world',
-    status: 503,
-    meaning: 'This node does not lead, so it proposed nothing. The message names the leader: ask there.',
-  },
   'node-removed': {
     kind: 'world',
     status: 503,
@@ -291,7 +286,8 @@ const rows = {
   forbidden: {
     kind: 'caller',
     status: 403,
-    meaning: 'The API key is known, but its scopes do not cover the request.',
+    meaning:
+      'The API key is known, but its scopes do not cover the request; or a page of another origin tried to write.',
   },
   'rate-limited': {
     kind: 'world',
