@@ -49,8 +49,11 @@ export interface Running {
   /** Metrics, and the status of agents. */
   readonly figuresUrl: string;
   readonly arrivals: Readonly<Record<Way, readonly Arrival[]>>;
+  /** And that it ended though nobody told it to. */
   readonly alerts: readonly string[];
-  readonly stop: () => Promise<void>;
+  readonly stop: (signal: 'SIGTERM' | 'SIGKILL') => Promise<void>;
+  /** The same command line once more. */
+  readonly again: () => Promise<Running>;
 }
 
 export interface Fleet {
@@ -108,14 +111,14 @@ export async function withFleet<Result>(
   process.once('SIGINT', abandon).once('SIGTERM', abandon);
   try {
     const launch: Launch = async (...what) => {
-      const one = await follow(children, ...what);
+      const one = await follow(children, () => launch(...what), ...what);
       running.push(one);
       return one;
     };
     return await work(await startFleet(shape, directory, launch, road));
   } finally {
     process.off('SIGINT', abandon).off('SIGTERM', abandon);
-    await Promise.all(running.map(({ stop }) => stop()));
+    await Promise.all(running.map(({ stop }) => stop('SIGTERM')));
     for (const child of children) if (child.exitCode === null) child.kill('SIGKILL');
     await road.close();
     rmSync(directory, { recursive: true, force: true });
@@ -167,8 +170,26 @@ async function startFleet(
     all: [server, ...stores, ...agents],
     road,
   };
-  await untilAll(agents, 'has a neighbour', (status) => status.gossip.peers.length > 0);
+  await untilNeighbours(agents);
   return fleet;
+}
+
+/** Kills some of the agents, has work done without them, and starts them again. */
+export async function without(
+  fleet: Fleet,
+  absent: readonly Running[],
+  work: () => Promise<unknown>,
+): Promise<Fleet> {
+  await Promise.all(absent.map(({ stop }) => stop('SIGKILL')));
+  await work();
+  const back = await inTurns(absent, ({ again }) => again());
+  await untilNeighbours(back);
+  const agents = fleet.agents.map((one) => back[absent.indexOf(one)] ?? one);
+  return { ...fleet, agents, all: [fleet.server, ...fleet.stores, ...agents] };
+}
+
+function untilNeighbours(agents: readonly Running[]): Promise<void> {
+  return untilAll(agents, 'has a neighbour', ({ gossip }) => gossip.peers.length > 0);
 }
 
 function roleArgs(kind: Kind, log: string, store: string | undefined, place: string): readonly string[] {
@@ -190,6 +211,7 @@ async function inTurns<Item, Result>(
 /** Resolves when it has said where it listens; from then on its log is read for what came when. */
 function follow(
   children: ChildProcess[],
+  again: Running['again'],
   kind: Kind,
   name: string,
   args: readonly string[],
@@ -204,6 +226,7 @@ function follow(
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
   return new Promise((resolve, reject) => {
     let isReady = false;
+    let isTold = false;
     function read(line: string): void {
       if (isReady) {
         hear(line, arrivals, alerts);
@@ -221,14 +244,19 @@ function follow(
         figuresUrl: figuresUrl ?? figures ?? '',
         arrivals,
         alerts,
-        async stop() {
-          child.kill('SIGTERM');
+        again,
+        async stop(signal) {
+          isTold = true;
+          child.kill(signal);
           await ended;
         },
       });
     }
     for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on('line', read);
-    void ended.then(() => reject(new Error(`${name} has ended: ${said}`)));
+    void ended.then(() => {
+      if (!isTold) alerts.push('it has ended though nobody told it to');
+      reject(new Error(`${name} has ended: ${said}`));
+    });
   });
 }
 
@@ -263,6 +291,13 @@ async function getJson(url: string): Promise<unknown> {
 
 export async function statusOf({ figuresUrl }: Running): Promise<Status> {
   return statusForm.parse(await getJson(`${figuresUrl}/status`));
+}
+
+/** The sum of a figure over all its labels, or those that begin so. */
+export async function figureOf({ figuresUrl }: Running, name: string): Promise<number> {
+  const text = await (await fetch(`${figuresUrl}/metrics`)).text();
+  const lines = text.split('\n').filter((line) => line.startsWith(name));
+  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
 }
 
 /** Up to where an agent has verified everything; -1 before the first. */
@@ -318,7 +353,7 @@ export async function readBack(fleet: Fleet, listed: readonly SignedSnapshot[]):
   const holdings: Holding[] = [];
   for (const store of fleet.stores)
     holdings.push(compare(store.name, await published(fleet, store.url), listed, fleet.log));
-  await Promise.all(fleet.agents.map(({ stop }) => stop()));
+  await Promise.all(fleet.agents.map(({ stop }) => stop('SIGTERM')));
   for (const { kind, name } of fleet.agents) {
     const place = join(fleet.directory, name);
     if (kind === 'auditor') holdings.push(await compareReplica(name, join(place, 'replica'), listed));

@@ -13,12 +13,14 @@ import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
 import {
+  figureOf,
   published,
   reachedBy,
   readBack,
   statusOf,
   untilReached,
   withFleet,
+  without,
   type Arrival,
   type Fleet,
   type Holding,
@@ -87,8 +89,9 @@ function say(line: string): void {
 // --- spread
 
 async function spread(): Promise<unknown> {
-  return withFleet(shapeFor(agentCount), async (fleet) => {
-    await warmUp(fleet);
+  return withFleet(shapeFor(agentCount), async (whole) => {
+    await warmUp(whole);
+    const { fleet, missed } = await makeGaps(whole);
     const before = (await published(fleet, fleet.server.url)).length;
     const cpuBefore = cpuOf(fleet);
     const adds = Number(values.adds);
@@ -102,13 +105,14 @@ async function spread(): Promise<unknown> {
       `\n${counts} agents and ${fleet.stores.length} stores on one log, ${adds} adds a second for ${seconds} s: ` +
         `${taken.length} adds, ${snapshots} snapshots published`,
     );
+    const gaps = await sayGaps(fleet, missed);
     const latency = sayLatencies(fleet, taken);
     const costs = sayCosts(
       fleet,
       (one) => ((cpuAfter.get(one) ?? NaN) - (cpuBefore.get(one) ?? NaN)) * (1_000 / snapshots),
     );
     const holdings = await checkHoldings(fleet, listed);
-    return { agents: counts, adds: taken.length, snapshots, latencyMs: latency, costs, holdings };
+    return { agents: counts, adds: taken.length, snapshots, gaps, latencyMs: latency, costs, holdings };
   });
 }
 
@@ -122,6 +126,36 @@ function shapeFor(agents: number): Shape {
 async function warmUp(fleet: Fleet): Promise<void> {
   const { taken } = await pour(fleet, singleAdds(5), 1);
   await untilReached(fleet, taken.at(-1)?.version ?? -1);
+}
+
+/** One agent of each kind is killed, and back when the log has gone on: what it missed only the list of the log can give. */
+async function makeGaps(whole: Fleet): Promise<{ readonly fleet: Fleet; readonly missed: number }> {
+  const kinds = [...new Set(whole.agents.map(({ kind }) => kind))];
+  const absent = kinds.map((kind) => whole.agents.findLast((one) => one.kind === kind)!);
+  const before = (await published(whole, whole.server.url)).length;
+  let last = -1;
+  const fleet = await without(whole, absent, async () => {
+    last = (await pour(whole, singleAdds(10), 2)).taken.at(-1)?.version ?? -1;
+  });
+  await untilReached(fleet, last);
+  return { fleet, missed: (await published(fleet, fleet.server.url)).length - before };
+}
+
+async function sayGaps({ agents }: Fleet, missed: number): Promise<unknown> {
+  const followers = agents.filter(({ kind }) => kind !== 'auditor');
+  const from = async (where: string): Promise<number> => {
+    const name = `qed_agent_snapshots_total{from="${where}"}`;
+    return (await Promise.all(followers.map((one) => figureOf(one, name)))).reduce(
+      (sum, one) => sum + one,
+      0,
+    );
+  };
+  const [gossip, list] = [await from('gossip'), await from('log')];
+  say(
+    `one agent of each kind was killed before, while ${missed} snapshots were published, and is back; ` +
+      `publishers and monitors took ${gossip} snapshots from gossip and ${list} from the list of the log`,
+  );
+  return { missed, gossip, list };
 }
 
 function sayLatencies(fleet: Fleet, taken: readonly Arrival[]): unknown {
@@ -343,7 +377,7 @@ async function look(fleet: Fleet, taken: readonly Arrival[], withHeap: boolean):
   const seen = await Promise.all(
     fleet.all.map(async (one): Promise<[Running, Seen]> => {
       const own = ownBytesOf(one.pid) ?? NaN;
-      const heap = withHeap ? await heapOf(one) : NaN;
+      const heap = withHeap ? await figureOf(one, 'nodejs_heap_size_used_bytes ') : NaN;
       const isAgent = fleet.agents.includes(one);
       return [one, { own, heap, behindSeconds: isAgent ? await behind(one, taken) : 0 }];
     }),
@@ -360,11 +394,6 @@ async function behind(agent: Running, taken: readonly Arrival[]): Promise<number
       : reachedBy(await statusOf(agent));
   const oldest = taken.find(({ version }) => version > reached);
   return oldest === undefined ? 0 : Math.max(0, Date.now() - oldest.at) / 1000;
-}
-
-async function heapOf({ figuresUrl }: Running): Promise<number> {
-  const text = await (await fetch(`${figuresUrl}/metrics`)).text();
-  return Number(/^nodejs_heap_size_used_bytes (\S+)$/m.exec(text)?.[1] ?? NaN);
 }
 
 // --- adds
