@@ -148,6 +148,28 @@ it('finds an event itself wherever it is kept, and keeps it from then on', () =>
     expect(await send(a.addresses.httpAddr, '/events/0')).toMatchObject({ json: { event: 'kept by b' } });
   }));
 
+it('is one gossip: every node knows what the leader published, and the next leader goes on from there', () =>
+  withWorld(async (world) => {
+    const gossip = { ...anyPort, join: [] };
+    const a = await world.start('a', { gossip });
+    const b = await world.start('b', { ...joining(a), gossip });
+    await until('both are voters', () => a.node.members().filter(({ isVoter }) => isVoter).length === 2);
+    const published = async ({ addresses: { httpAddr } }: Server): Promise<unknown[]> => {
+      const { json } = await send(httpAddr, '/snapshots');
+      const lists: unknown[] = Object.values(json ?? {});
+      return lists.flat();
+    };
+    const hasPeer = async ({ addresses: { metricsAddr } }: Server): Promise<boolean> =>
+      (await (await fetch(`http://${metricsAddr ?? ''}/metrics`)).text()).includes('\nqed_gossip_peers 1\n');
+    await until('they are connected', async () => (await hasPeer(a)) && (await hasPeer(b)), 20_000);
+    await addAnyhow([b], 'one');
+    await until('b knows of it', async () => (await published(b)).length === 1, 20_000);
+    expect((await published(b))[0]).toMatchObject({ snapshot: { version: 0 } });
+    expect(await manage(a, '/transfer-leadership', { nodeId: 'b' })).toMatchObject({ status: 200 });
+    await addAnyhow([a], 'two');
+    await until('a knows of it', async () => (await published(a)).length === 2, 20_000);
+  }));
+
 it('goes on without its leader, and takes it back without being told where the others are', () =>
   withWorld(async (world) => {
     const [a, b, c] = await startThree(world);
