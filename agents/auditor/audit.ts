@@ -7,13 +7,14 @@ import { checkSignedSnapshot, type Primitives } from '../../src/balloon/verify.t
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { encodeU64, equalBytes, readU64 } from '../../src/crypto/encoding.ts';
 import { type Verifier } from '../../src/crypto/vkey.ts';
-import { QedError } from '../../src/errors.ts';
 import { type Store } from '../../src/storage/store.ts';
 import { splitViewOf } from '../accuse.ts';
 import { type AlertInput, type AlertKind } from '../alerts.ts';
 import { pause } from '../delivery.ts';
-import { troubleOf, type AskLog } from '../ask.ts';
+import { type AskLog } from '../ask.ts';
+import { watchAge } from './age.ts';
 import { type Copy } from './copy.ts';
+import { keepTroubles } from './troubles.ts';
 
 /** Where a state was met. */
 export type Met = 'gossip' | 'log' | 'store';
@@ -105,10 +106,19 @@ export function startAudit(options: AuditOptions): Audit {
   const stop = new AbortController();
   const pending = new Map<number, Pending>();
   const inbox: Pending[] = [];
-  /** Since when it is not answered. */
-  const failing = new Map<string, number>();
-  /** What does not hold, or not answer, as it was said. */
-  const troubles = new Map<string, string>();
+  const { name: logName } = log;
+  const { outageMs } = timing;
+  const troubles = keepTroubles({
+    logName,
+    raise,
+    clear,
+    now,
+    outageMs,
+    onFalse: ask.turn,
+    signal: stop.signal,
+  });
+  const { attempt } = troubles;
+  const age = watchAge({ logName, raise, clear, now, ...timing });
   let wake = new AbortController();
   let listed = (readU64(state.get(LISTED) ?? encodeU64(0)) ?? 0) - 1;
   let newest = copy.head?.snapshot.version ?? -1;
@@ -120,43 +130,6 @@ export function startAudit(options: AuditOptions): Audit {
   let restUntil = 0;
   let wasThere = false;
   let isStopped = false;
-  let heardAt: number | undefined;
-  let olderSince: number | undefined;
-
-  // --- what the log answers
-
-  async function attempt<Answer>(what: string, question: () => Promise<Answer>): Promise<Answer | undefined> {
-    try {
-      const answer = await question();
-      failing.delete(what);
-      if (troubles.delete(what))
-        for (const kind of ['outage', 'inconsistent'] as const) clear(kind, `log: ${what}`);
-      return answer;
-    } catch (error) {
-      if (stop.signal.aborted) return undefined;
-      if (troubleOf(error) === 'false') notHolding(what, error);
-      else notAnswering(what, error);
-      return undefined;
-    }
-  }
-
-  function notHolding(what: string, error: unknown): void {
-    ask.turn();
-    failing.delete(what);
-    if (!(error instanceof QedError)) return;
-    const message = `what ${log.name} answers about its ${what} does not hold: ${error.message}`;
-    troubles.set(what, message);
-    raise({ kind: 'inconsistent', subject: `log: ${what}`, code: error.code, message });
-  }
-
-  function notAnswering(what: string, error: unknown): void {
-    const since = failing.get(what) ?? now();
-    failing.set(what, since);
-    if (now() - since < timing.outageMs || !(error instanceof QedError)) return;
-    const message = `${log.name} gives no usable answer about its ${what} since ${Math.round((now() - since) / 1000)} s: ${error.message}`;
-    troubles.set(what, message);
-    raise({ kind: 'outage', subject: `log: ${what}`, code: error.code, message });
-  }
 
   // --- states
 
@@ -239,33 +212,9 @@ export function startAudit(options: AuditOptions): Audit {
       return { version: signed?.snapshot.version ?? -1, signed };
     });
     if (shown === undefined) return;
-    watchAge(shown.version);
+    if (!age.shown(shown.version, newest)) ask.turn();
     if (shown.signed !== undefined) await meet(pendingOf(shown.signed, 'log'));
     if (copy.holdsAll) await compareListed();
-  }
-
-  /** An old state is genuine and proves nothing against the log. It is a log that forgot, or one that hides what is new. */
-  function watchAge(version: number): void {
-    if (version > newest && heardAt !== undefined) heardAt = now();
-    if (version < newest) {
-      olderSince ??= now();
-      ask.turn();
-    } else olderSince = undefined;
-    if (olderSince !== undefined && now() - olderSince >= timing.rollbackMs) {
-      raise({
-        kind: 'stale',
-        subject: 'head',
-        code: 'head-rollback',
-        message: `${log.name} shows version ${version} as its newest, but version ${newest} is known to be signed`,
-      });
-    } else if (heardAt !== undefined && now() - heardAt >= timing.staleMs) {
-      raise({
-        kind: 'stale',
-        subject: 'head',
-        code: 'head-stale',
-        message: `nothing was heard of ${log.name} for ${Math.round((now() - heardAt) / 1000)} s, and it shows nothing new; it repeats its head every ten seconds`,
-      });
-    } else if (olderSince === undefined) clear('stale', 'head');
   }
 
   /** What the log lists as published, as far as it is verified: it must be what was replayed. */
@@ -348,9 +297,7 @@ export function startAudit(options: AuditOptions): Audit {
       else inbox.push(pendingOf(signed, met));
       wake.abort();
     },
-    heard() {
-      heardAt = now();
-    },
+    heard: age.heard,
     recheck() {
       polledAt = -Infinity;
       wake.abort();
@@ -363,7 +310,7 @@ export function startAudit(options: AuditOptions): Audit {
       compared,
       waiting: pending.size + inbox.length,
       dropped,
-      troubles: [...troubles.values()],
+      troubles: troubles.list(),
     }),
     async close() {
       stop.abort();

@@ -7,19 +7,14 @@
 //
 // On disk it keeps what a server keeps, so opening it again is quick. In memory it keeps the hyper tree, about 130 bytes an event, and the tiles of the
 // history tree, about 36; the entries themselves are let go.
-import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BATCH_EVENTS_MAX } from '../../src/balloon/balloon.ts';
 import { type SignedSnapshot } from '../../src/balloon/proof.ts';
-import { rebuildHyper } from '../../src/balloon/rebuild.ts';
-import { concat, encodeHex, encodeU64, equalBytes, readU64, U64_BYTES } from '../../src/crypto/encoding.ts';
+import { encodeHex, equalBytes, readU64 } from '../../src/crypto/encoding.ts';
 import { DIGEST_BYTES, type Hash } from '../../src/crypto/hash.ts';
 import { assert, QedError, type ErrorCode } from '../../src/errors.ts';
 import { appendEntries, type Appended, type History } from '../../src/history/append.ts';
 import { decodeEntry, ENTRY_BYTES, type Entry } from '../../src/history/entry.ts';
-import { HISTORY_PREFIX } from '../../src/history/layout.ts';
-import { openHistory } from '../../src/history/open.ts';
-import { TILE_LEVELS } from '../../src/history/position.ts';
 import {
   consistencyProof,
   entryAt,
@@ -30,16 +25,15 @@ import {
 import { KEY_AT, LEAF_BYTES } from '../../src/hyper/arena.ts';
 import { type HyperTree } from '../../src/hyper/tree.ts';
 import { type BalloonEvent } from '../../src/storage/durable-balloon.ts';
+import { type Store } from '../../src/storage/store.ts';
 import {
-  openImageWriter,
-  readImage,
-  setImageAside,
-  type ImageRead,
-  type ImageWriter,
-} from '../../src/storage/image.ts';
-import { openLevelStore } from '../../src/storage/level.ts';
-import { openMemoryStore } from '../../src/storage/memory.ts';
-import { type Store, type Write } from '../../src/storage/store.ts';
+  damaged,
+  openHyper,
+  openReplicaStore,
+  openView,
+  stateWrite,
+  type OpenedHyper,
+} from './replica-files.ts';
 
 export interface ReplicaOptions {
   /** A directory; without it the replica is kept in memory. */
@@ -90,11 +84,8 @@ export interface Replica {
 
 /** Others get their turn this often. */
 const TURN_MS = 20;
-/** u64 size ‖ root. */
-const STATE = Uint8Array.of(0x72);
-
 export async function openReplica({ path, hash, onEvent }: ReplicaOptions): Promise<Replica> {
-  const store = await openStore(path);
+  const store = await openReplicaStore(path);
   try {
     const view = openView(hash, store);
     const imagePath = path === undefined ? undefined : join(path, 'hyper.image');
@@ -103,73 +94,6 @@ export async function openReplica({ path, hash, onEvent }: ReplicaOptions): Prom
     await store.close();
     throw error;
   }
-}
-
-async function openStore(path: string | undefined): Promise<Store> {
-  if (path === undefined) return withoutEntries(openMemoryStore());
-  mkdirSync(path, { recursive: true, mode: 0o700 });
-  return openLevelStore(join(path, 'db'), {
-    cacheBytes: 8 * 1024 * 1024,
-    writeBufferBytes: 8 * 1024 * 1024,
-  });
-}
-
-/** Keeps the tiles alone, of which roots and proofs are made. */
-function withoutEntries(store: Store): Store {
-  const isTile = ({ key }: Write): boolean => key[0] === HISTORY_PREFIX && key[1]! < TILE_LEVELS;
-  return { ...store, write: (writes, options) => store.write(writes.filter(isTile), options) };
-}
-
-function openView(hash: Hash, store: Store): HistoryView {
-  const state = store.get(STATE) ?? encodeU64(0);
-  const size = readU64(state);
-  if (size === undefined) throw damaged('its size cannot be read');
-  const history = openHistory(hash, store, size);
-  if (size > 0 && !equalBytes(state.subarray(U64_BYTES), history.root))
-    throw damaged('its tiles do not lead to its root');
-  return { hash, history, reader: store, upper: new Map() };
-}
-
-interface OpenedHyper {
-  readonly hyper: HyperTree;
-  readonly image: ImageWriter | undefined;
-}
-
-/** The hyper tree from its image, as far as that goes; from the entries alone where there is none, or a damaged one. */
-function openHyper(
-  view: HistoryView,
-  path: string | undefined,
-  onEvent: ReplicaOptions['onEvent'],
-): OpenedHyper {
-  const { hash, history } = view;
-  let found: ImageRead = { leaves: 0, end: 0, damage: undefined };
-  const rebuild = (segments: Iterable<Uint8Array>): HyperTree =>
-    rebuildHyper(view, segments, (versions) => onEvent({ kind: 'rebuilding', versions, of: history.size }));
-  const withImage = (hyper: HyperTree, imagePath: string): OpenedHyper => {
-    const onError = (error: unknown): void => onEvent({ kind: 'image-failed', error });
-    return { hyper, image: openImageWriter(imagePath, hash, found, onError) };
-  };
-  function* segmentsOf(imagePath: string): Generator<Uint8Array> {
-    found = yield* readImage(imagePath, hash, history.size);
-    if (found.damage !== undefined) throw damaged(found.damage);
-  }
-
-  if (path === undefined) return { hyper: rebuild([]), image: undefined };
-  try {
-    return withImage(rebuild(segmentsOf(path)), path);
-  } catch (error) {
-    if (!existsSync(path)) throw error;
-    const why = error instanceof Error ? error.message : String(error);
-    onEvent({ kind: 'image-damaged', why, aside: setImageAside(path) });
-    found = { leaves: 0, end: 0, damage: undefined };
-    return withImage(rebuild([]), path);
-  }
-}
-
-function damaged(why: string): QedError {
-  return new QedError('store-corrupt', `the replica of the auditor is damaged: ${why}`, {
-    hint: 'Remove the directory "replica" in --state: the log is replayed from its beginning.',
-  });
 }
 
 interface Parts extends OpenedHyper {
@@ -233,8 +157,7 @@ function replicaOf({ store, view: opened, hyper, image }: Parts): Replica {
   async function keep(entries: Uint8Array, appended?: Appended): Promise<void> {
     if (entries.length === 0) return;
     const { history, writes } = appended ?? appendEntries(hash, view.history, entries);
-    const state = concat(encodeU64(history.size), history.root);
-    await store.write([...writes, { type: 'put', key: STATE, value: state }], { durable: false });
+    await store.write([...writes, stateWrite(history)], { durable: false });
     view = { ...view, history };
     image?.follow(hyper);
   }
