@@ -82,8 +82,9 @@ it('publishes what all have cosigned, tells it again to others, and what two hav
       async () => cosignersOf(await latestCheckpoint(a)).length === 3,
     );
     expect(cosignersOf(await ask(a, '/checkpoint'))).toEqual(['a', 'b', 'c']);
-    const { snapshots } = JSON.parse(await ask(a, '/snapshots?from=2')) as { snapshots: unknown[] };
-    const published = parseSignedSnapshot(snapshots.at(-1));
+    const list = async () => JSON.parse(await ask(a, '/snapshots?from=2')) as { snapshots: unknown[] };
+    await until('it is listed', async () => (await list()).snapshots.length > 0);
+    const published = parseSignedSnapshot((await list()).snapshots.at(-1));
     const primitives = { hash: nativeHash, verify: nativeVerify };
     const vouched = checkSignedSnapshot(
       published,

@@ -34,7 +34,7 @@ export interface CosigningOptions {
   readonly rootAt: (size: number) => Promise<Uint8Array | undefined>;
   readonly peers: () => readonly Peer[];
   readonly members: () => readonly Pick<MemberRecord, 'nodeId' | 'nodeKey'>[];
-  /** A peer has come to another root than this node. */
+  /** A peer has come to another root than this node; undefined: a peer says so of this one. Said once, until they agree again. */
   readonly onDisagreement: (nodeId: string | undefined, size: number) => void;
   readonly onCollected?: (collected: { readonly cosignatures: number; readonly seconds: number }) => void;
   /** Milliseconds since 1970. */
@@ -67,9 +67,16 @@ export function createCosigning(options: CosigningOptions): Cosigning {
   const { origin, cosigner, rootAt, now, waitMs = WAIT_MS } = options;
   /** Peers whose last answer did not come in time. */
   const silent = new Set<string>();
+  const disagreeing = new Set<string | undefined>();
   let growth = nextGrowth();
 
   const cosign = (checkpoint: Checkpoint): string => cosigner.cosign(checkpoint, Math.floor(now() / 1000));
+
+  function noteDisagreement(nodeId: string | undefined, size: number): void {
+    if (disagreeing.has(nodeId)) return;
+    disagreeing.add(nodeId);
+    options.onDisagreement(nodeId, size);
+  }
 
   /** The followers learn a moment after the leader that a record is committed. */
   async function reached(size: number): Promise<Uint8Array | undefined> {
@@ -93,8 +100,11 @@ export function createCosigning(options: CosigningOptions): Cosigning {
     const root = await reached(size);
     if (root === undefined)
       throw new QedError('busy', `no batch that ends with size ${size} is applied here`);
-    if (equalBytes(root, asked)) return encodeUtf8(cosign({ origin, size, root }));
-    options.onDisagreement(undefined, size);
+    if (equalBytes(root, asked)) {
+      disagreeing.delete(undefined);
+      return encodeUtf8(cosign({ origin, size, root }));
+    }
+    noteDisagreement(undefined, size);
     throw new QedError('diverged', `this node has another history digest at size ${size}`);
   }
 
@@ -108,10 +118,11 @@ export function createCosigning(options: CosigningOptions): Cosigning {
       const limits = { bytesMax: LINE_BYTES_MAX, timeoutMs: 10 * waitMs, isFrequent: true };
       const bytes = await peer.fetch(`cosign/${size}/${encodeHex(root)}`, limits);
       const line = member && checkedLine(bytes, checkpoint, verifierOf(origin, member));
-      if (line !== undefined) silent.delete(peer.nodeId);
+      for (const set of [silent, disagreeing]) set.delete(peer.nodeId);
       return line;
     } catch (error) {
-      if (error instanceof QedError && error.kind === 'refused') options.onDisagreement(peer.nodeId, size);
+      const isOther = error instanceof QedError && /^(diverged|signature-invalid)$/.test(error.code);
+      if (isOther) noteDisagreement(peer.nodeId, size);
       return undefined;
     }
   }
