@@ -397,6 +397,27 @@ describe('nodes that others name', () => {
     expect([...new Set(hostsOf(cluster, '/snapshots'))].sort().join('')).toBe('ac');
   });
 
+  it('are followed when they move, and kept while a node knows of none', async () => {
+    const cluster = stubCluster();
+    const clock = fakeClock();
+    const client = await knowing(cluster, { ...clock, endpoints: [A] });
+    cluster.members.clear();
+    await clock.sleep(61_000);
+    await client.snapshot();
+    await settled();
+    cluster.requests.length = 0;
+    for (let i = 0; i < 6; i++) await client.snapshot();
+    expect([...new Set(hostsOf(cluster, '/snapshots'))].sort().join('')).toBe('abc');
+
+    cluster.members.set(HOSTS[0]!, HOSTS[0]!).set(HOSTS[1]!, 'moved.example:8800');
+    await clock.sleep(61_000);
+    await client.snapshot();
+    await settled();
+    cluster.requests.length = 0;
+    for (let i = 0; i < 6; i++) await client.snapshot();
+    expect([...new Set(hostsOf(cluster, '/snapshots'))].sort().join('')).toBe('am');
+  });
+
   it.each<[string, string, unknown]>([
     ['a node of this machine, named from elsewhere', 'http', { x: { nodeId: 'x', httpAddr: '127.0.0.1:1' } }],
     ['no address', 'http', { x: { nodeId: 'x', httpAddr: 'x.example' } }],

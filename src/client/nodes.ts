@@ -32,7 +32,8 @@ export interface Nodes {
 
 const REST_FIRST_MS = 250;
 const REST_LAST_MS = 15_000;
-const NODES_MAX = 64;
+/** More is no cluster, but somebody who sends us about. */
+const NODES_MAX = 16;
 
 export function createNodes(endpoints: readonly string[], readFrom: ReadFrom, now: () => number): Nodes {
   let nodes: readonly KnownNode[] = [...new Set(endpoints)].map((url) => newNode(url, true));
@@ -75,9 +76,14 @@ export function createNodes(endpoints: readonly string[], readFrom: ReadFrom, no
       if (shards === undefined) return;
       asked.nodeId = shards.nodeId;
       leaderId = shards.leaderId || leaderId;
+      // A node that has not yet been told of its cluster.
+      if (shards.addresses.size === 0) return;
       const found = [...shards.addresses].map(([nodeId, address]) => {
         const url = dialable(asked.url, shards.scheme, address);
-        const known = nodes.find((node) => node.nodeId === nodeId) ?? nodes.find((node) => node.url === url);
+        // The URL that was given may be another way to the same node, which is as good while it works.
+        const isSame = (node: KnownNode): boolean =>
+          node.url === url || (node.nodeId === nodeId && node.isGiven && node.failures === 0);
+        const known = nodes.find(isSame);
         if (known) known.nodeId = nodeId;
         return known ?? (url === undefined ? [] : newNode(url, false, nodeId));
       });
