@@ -1,7 +1,6 @@
 // From the node to the world: the outbox over its own small database, and the gossip that it speaks through once that is open.
 import { join } from 'node:path';
 import { type FastifyBaseLogger } from 'fastify';
-import { readPrivateKey } from '../crypto/keys.ts';
 import { type Policy } from '../crypto/policy.ts';
 import { QedError } from '../errors.ts';
 import { type LogStatus } from '../replication/replicated-log.ts';
@@ -29,7 +28,6 @@ export interface PublishingOptions {
   readonly node: Node;
   /** The data directory of the node. */
   readonly path: string;
-  readonly passphrase?: string | undefined;
   readonly metrics: Metrics;
   readonly logger: FastifyBaseLogger;
   /** Outside witnesses whose quorum has to vouch for what is published. */
@@ -97,18 +95,21 @@ export async function openPublishing({ node, path, ...options }: PublishingOptio
     checkedTerm = term;
     outbox.notify();
   }
-  const leave = node.onLeadership((status) => {
+  function noteLeadership(status: LogStatus): void {
     enterOffice(status).catch((error: unknown) => {
       if (!stop.signal.aborted) logger.error({ err: error }, 'this node leads, but does not publish');
     });
-  });
+  }
+  const leave = node.onLeadership(noteLeadership);
+  // It may have got its office while the outbox was opened.
+  noteLeadership(node.status());
 
   return {
     outbox,
     async join(wanted, api, scheme) {
       gossip = await startGossip({
         node,
-        nodeKey: readPrivateKey(join(path, 'node_key.pem'), options.passphrase),
+        nodeKey: node.identity.nodeKey,
         wanted,
         join: wanted.join,
         qedUrls: urlsOf(api, scheme),
