@@ -6,9 +6,10 @@
 //                   u64 number ‖ JSON of the error
 //
 // A record that was sent and gets no answer, because the connection ended or the leader is cut off, may or may not be in the log.
-import { concat, decodeUtf8, encodeU64, encodeUtf8, readU64, U64_BYTES } from '../crypto/encoding.ts';
-import { errorTable, QedError, type ErrorCode } from '../errors.ts';
+import { concat, encodeU64, readU64, U64_BYTES } from '../crypto/encoding.ts';
+import { QedError } from '../errors.ts';
 import { COMMITTED_FRAME, REFUSED_FRAME, type Frame } from './frames.ts';
+import { formatError, parseError, toQedError } from './peer-error.ts';
 import { unknownOutcome } from './proposals.ts';
 
 interface Forward {
@@ -16,8 +17,6 @@ interface Forward {
   readonly resolve: (index: number) => void;
   readonly reject: (error: QedError) => void;
 }
-
-const ERROR_TEXT_MAX = 1_000;
 
 export class Forwards {
   readonly #send: (to: number, bytes: Uint8Array) => boolean;
@@ -79,23 +78,5 @@ export function formatCommitted(number: number, index: number): Frame {
 }
 
 export function formatRefused(number: number, error: unknown): Frame {
-  const { code, message } = error instanceof QedError ? error : new QedError('bug', String(error));
-  const json = JSON.stringify({ code, message: message.slice(0, ERROR_TEXT_MAX) });
-  return { kind: REFUSED_FRAME, payload: concat(encodeU64(number), encodeUtf8(json)) };
-}
-
-function parseError(bytes: Uint8Array): QedError | undefined {
-  try {
-    const error: unknown = JSON.parse(decodeUtf8(bytes) ?? '');
-    if (typeof error !== 'object' || error === null || !('code' in error) || !('message' in error))
-      return undefined;
-    const { code, message } = error;
-    return isCode(code) && typeof message === 'string' ? new QedError(code, message) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function isCode(code: unknown): code is ErrorCode {
-  return typeof code === 'string' && Object.hasOwn(errorTable, code);
+  return { kind: REFUSED_FRAME, payload: concat(encodeU64(number), formatError(toQedError(error))) };
 }

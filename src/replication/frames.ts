@@ -18,7 +18,7 @@ export interface Frame {
 }
 
 export const PING_BYTES_MAX = 16;
-const REFUSED_BYTES_MAX = 8 * 1024;
+const REFUSED_BYTES_MAX = 16 * 1024;
 const HEAD_BYTES = 5;
 
 export function formatFrame(kind: number, payload: Uint8Array): Uint8Array {

@@ -23,6 +23,7 @@ import {
 import { openLine, type Faults } from './faults.ts';
 import { formatCommitted, formatRefused, parseForward } from './forwards.ts';
 import { keyOfPeer, parseAddress, tlsOptions, type Credentials } from './identity-tls.ts';
+import { formatError, toQedError } from './peer-error.ts';
 
 /** Whom a key belongs to. Someone who was removed may ask, but is only told that. */
 export type Caller = { readonly id: number; readonly isRemoved: boolean };
@@ -277,13 +278,12 @@ function parseJson(bytes: Buffer): unknown {
   }
 }
 
-function sendError(response: ServerResponse, error: unknown): void {
-  const known = error instanceof QedError ? error : new QedError('bug', String(error));
-  const { code, message, hint } = known;
+function sendError(response: ServerResponse, cause: unknown): void {
   if (response.headersSent) return void response.destroy();
+  const error = toQedError(cause);
   response
-    .writeHead(errorTable[code].status, { 'content-type': 'application/json' })
-    .end(JSON.stringify({ code, message, hint }));
+    .writeHead(errorTable[error.code].status, { 'content-type': 'application/json' })
+    .end(formatError(error));
 }
 
 function listen(server: Server, address: string): Promise<void> {

@@ -1,12 +1,13 @@
 // All ways between this node and its peers: the door (peer-server.ts), a stream to each peer (peer-stream.ts), and single requests.
 // Faults for tests and drills are put here (faults.ts).
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
-import { errorTable, QedError, type ErrorCode } from '../errors.ts';
+import { QedError } from '../errors.ts';
 import { createFaults, type Fault } from './faults.ts';
 import { type Frame } from './frames.ts';
 import { connectTo, type Credentials } from './identity-tls.ts';
 import { keepConnections } from './kept-connections.ts';
 import { type MemberRecord } from './members.ts';
+import { parseError } from './peer-error.ts';
 import { openPeerServer, type PeerServerOptions } from './peer-server.ts';
 import { openPeerStream, type PeerStream } from './peer-stream.ts';
 
@@ -210,20 +211,8 @@ async function collect(response: IncomingMessage, bytesMax: number): Promise<Uin
 
 /** The peer's own error, if that is what it sent. */
 function errorOf(bytes: Uint8Array, status: number): QedError {
-  try {
-    const error: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
-    if (typeof error === 'object' && error !== null && 'code' in error && 'message' in error) {
-      const { code, message } = error;
-      const hint = 'hint' in error && typeof error.hint === 'string' ? { hint: error.hint } : {};
-      if (isCode(code) && typeof message === 'string') return new QedError(code, message, hint);
-    }
-  } catch {
-    // Then it is none.
-  }
+  const error = parseError(bytes);
+  if (error) return error;
   if (status === 410) return new QedError('node-removed', 'a peer says that this node was removed');
   return new QedError('unreachable', `a peer answered with status ${status}`);
-}
-
-function isCode(code: unknown): code is ErrorCode {
-  return typeof code === 'string' && Object.hasOwn(errorTable, code);
 }
