@@ -86,7 +86,7 @@ function open(at: World, options: Partial<WitnessesOptions> = {}) {
     onTrouble: (name, error) => at.told.push(`${name.slice(-1)} trouble ${error.code}`),
     now: () => at.time,
     jitter: () => 1,
-    waitMs: 60,
+    waitMs: 500,
     ...options,
   });
 }
@@ -101,6 +101,7 @@ const namesIn = (version: number, lines: string): string[] =>
     .sort();
 
 const silent: Place['answer'] = () => new Promise(() => undefined);
+const down: Place['answer'] = () => Promise.reject(new Error('down'));
 const saying =
   (status: number, text: string): Place['answer'] =>
   () =>
@@ -135,7 +136,7 @@ it('counts what the snapshot carries already', async () => {
 });
 
 it('publishes nothing without a quorum, unless that is what the operator wants', async () => {
-  const at = worldOf(honest(one).answer, silent, silent);
+  const at = worldOf(honest(one).answer, silent, down);
   expect(await codeOfPromise(open(at).ask(signed(3), ''))).toBe('cosignatures-missing');
   expect(at.told).toContain('missed');
   expect(namesIn(4, await open(at, { isOpen: true }).ask(signed(4), ''))).toEqual(['1']);
@@ -187,7 +188,7 @@ describe('what a witness answers', () => {
     ['too many requests', saying(429, ''), 'unreachable'],
     ['a failure', saying(500, 'x\u0007y'), 'unreachable'],
   ])('is refused, and counts for nothing: %s', async (_name, answer, code) => {
-    const at = worldOf(answer, honest(two).answer, silent);
+    const at = worldOf(answer, honest(two).answer, down);
     expect(await codeOfPromise(open(at).ask(signed(3), ''))).toBe('cosignatures-missing');
     expect(at.told).toContain(`1 trouble ${code}`);
   });
