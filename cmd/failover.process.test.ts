@@ -11,6 +11,7 @@ import { NATIVE } from '../testutils/signed-log.ts';
 import { freePort, withTempDir } from '../testutils/temp.ts';
 
 const ADDS = 500;
+const SEEN = 20;
 const WORKERS = 16;
 
 const processes = qedProcesses();
@@ -82,6 +83,14 @@ it(
         trust: (await createClient({ endpoints: [nodes[0]!.url] }).info()).vkey,
         deadlineMs: 60_000,
       });
+      // What one node acknowledged is seen on all others at once, by who asks for the latest.
+      for (let at = 0; at < SEEN; at++) {
+        const { version } = await client.add(`seen ${at}`);
+        for (const { url } of nodes) {
+          const answer = await fetch(`${url}/events/${version}?linearizable=true`);
+          expect([at, url, answer.status]).toEqual([at, url, 200]);
+        }
+      }
       const told = await addAll(client, () => nodes[0]!.process.kill('SIGKILL'));
       expect(told.size).toBe(ADDS);
       expect(nodes[0]!.process.isRunning()).toBe(false);
@@ -89,7 +98,7 @@ it(
       for (const { url } of nodes.slice(1)) {
         const latest = await createClient({ endpoints: [url] }).snapshot(undefined, { linearizable: true });
         const places = await placesOfDigests(url, latest.snapshot.version + 1);
-        expect(places.size).toBe(ADDS);
+        expect(places.size).toBe(SEEN + ADDS);
         for (const [event, version] of told) {
           expect([event, places.get(createHash('sha256').update(event).digest('hex'))]).toEqual([
             event,
