@@ -1,5 +1,6 @@
 // The auditor against lying logs, all in memory: what each attack is called, with which code, and that its evidence convicts; and what must never be called
 // tampering: what is slow, down, behind or broken.
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { verifyEvidence } from '../../src/balloon/evidence-check.ts';
 import { parseSignedSnapshot, type SignedSnapshot } from '../../src/balloon/proof.ts';
@@ -284,6 +285,19 @@ describe('an honest log', () => {
       await reaches(second.copy, last + 1);
       expect(at.tiles.filter((name) => name === 'entries/0')).toEqual([]);
       expect(kinds(at)).toEqual([]);
+    }));
+
+  it('is replayed from its own entries when the image of the hyper tree is damaged', () =>
+    withDisk(async (path) => {
+      const at = world({ size: ends[6]! + 1 });
+      await reaches((await start(at, { path })).copy, at.size);
+      await stop(at);
+      writeFileSync(join(path, 'hyper.image'), 'no image at all, but as long as one may be');
+      at.size = last + 1;
+      const { copy } = await start(at, { path });
+      expect(copy.size).toBe(ends[6]! + 1);
+      await reaches(copy, last + 1);
+      expect([kinds(at), existsSync(join(path, 'hyper.image.damaged'))]).toEqual([[], true]);
     }));
 });
 
