@@ -28,6 +28,8 @@ export interface ClusterLogOptions extends StandingOptions, Pick<WalOptions, 'se
   readonly nodeKey: KeyObject;
   /** host:port to listen at for peers. */
   readonly listen: string;
+  /** Called right before, for whoever kept the port free until then. */
+  readonly beforeListening?: () => Promise<void>;
   /**
    * Lets the database catch up with all records up to the position and resolves with the index of the last one it then holds, durably. Called
    * again after a while when it rejects. Meanwhile `committed` hands out nothing, and what it handed out before is applied: it takes the next

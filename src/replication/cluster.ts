@@ -195,9 +195,11 @@ class ClusterNode implements ClusterLog {
   }
 
   async #start(): Promise<void> {
-    const { nodeKey } = this.#options;
+    const { nodeKey, beforeListening } = this.#options;
     const { id } = this.#storage.standing;
-    this.#transport = await openTransport(await this.#transportOptions(nodeKey, id));
+    const transport = await this.#transportOptions(nodeKey, id);
+    await beforeListening?.();
+    this.#transport = await openTransport(transport);
     this.#membersChanged(this.#storage.standing);
     // The core hands out what is known to be committed; a founder learns of itself that way.
     this.#driver.tell(() => undefined);

@@ -67,8 +67,15 @@ export async function openNode(options: OpenNodeOptions): Promise<Node> {
     const { release, wanted } = options.listeners.raft;
     const listen = formatAddress(wanted.address);
     async function openLog(hooks: LogHooks): Promise<ClusterLog> {
-      await release();
-      const log = await openClusterLog({ directory: raftPath, self, nodeKey, listen, start, ...hooks });
+      const log = await openClusterLog({
+        directory: raftPath,
+        self,
+        nodeKey,
+        listen,
+        beforeListening: release,
+        start,
+        ...hooks,
+      });
       settleIdentity(path, identity);
       await rm(join(path, JOINING), { force: true });
       return log;
