@@ -7,7 +7,7 @@ import { type Checkpoint } from '../../src/crypto/checkpoint.ts';
 import { equalBytes } from '../../src/crypto/encoding.ts';
 import { QedError } from '../../src/errors.ts';
 import { type Received } from '../../src/gossip/snapshots.ts';
-import { type BalloonEvent } from '../../src/storage/durable-balloon.ts';
+import { type BalloonEvent } from '../../src/storage/open-hyper.ts';
 import { type Agent } from '../agent.ts';
 import { pause } from '../delivery.ts';
 import { type KnownLog } from '../known-log.ts';

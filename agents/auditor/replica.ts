@@ -24,16 +24,9 @@ import {
 } from '../../src/history/view.ts';
 import { KEY_AT, LEAF_BYTES } from '../../src/hyper/arena.ts';
 import { type HyperTree } from '../../src/hyper/tree.ts';
-import { type BalloonEvent } from '../../src/storage/durable-balloon.ts';
+import { openHyper, type BalloonEvent, type OpenedHyper } from '../../src/storage/open-hyper.ts';
 import { type Store } from '../../src/storage/store.ts';
-import {
-  damaged,
-  openHyper,
-  openReplicaStore,
-  openView,
-  stateWrite,
-  type OpenedHyper,
-} from './replica-files.ts';
+import { damaged, openReplicaStore, openView, stateWrite } from './replica-files.ts';
 
 export interface ReplicaOptions {
   /** A directory; without it the replica is kept in memory. */

@@ -10,7 +10,6 @@
 // it is replaced. And a node whose digests differ from its cluster's applies nothing more, ever.
 import { Balloon, batchIndex, batchKey, batchKeyVersion } from '../balloon/balloon.ts';
 import { type Snapshot } from '../balloon/proof.ts';
-import { rebuildHyper } from '../balloon/rebuild.ts';
 import { type Comparison, type Record } from '../balloon/record.ts';
 import { Requests, requestsFrom, requestsTo, type Outcome } from '../balloon/requests.ts';
 import { encodeHex, encodeUtf8, equalBytes, decodeUtf8 } from '../crypto/encoding.ts';
@@ -18,11 +17,12 @@ import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { decodeEntry, encodeEntries, ENTRY_BYTES } from '../history/entry.ts';
 import { type HistoryReader } from '../history/layout.ts';
-import { type HistoryView } from '../history/view.ts';
-import { HyperTree } from '../hyper/tree.ts';
 import { gatherWrites } from './gathered.ts';
-import { openImageWriter, readImage, setImageAside, type ImageRead, type ImageWriter } from './image.ts';
+import { type ImageWriter } from './image.ts';
+import { openHyper, type BalloonEvent } from './open-hyper.ts';
 import { type Store, type Write } from './store.ts';
+
+export { type BalloonEvent } from './open-hyper.ts';
 
 export interface DurableBalloonOptions {
   readonly store: Store;
@@ -34,11 +34,6 @@ export interface DurableBalloonOptions {
   /** What an operator should know: progress of a long opening, an image that is damaged or cannot be written. */
   readonly onEvent?: (event: BalloonEvent) => void;
 }
-
-export type BalloonEvent =
-  | { readonly kind: 'rebuilding'; readonly versions: number; readonly of: number }
-  | { readonly kind: 'image-damaged'; readonly why: string; readonly aside: string }
-  | { readonly kind: 'image-failed'; readonly error: unknown };
 
 export interface Applied {
   /** The state after the record. */
@@ -357,51 +352,16 @@ function digestsOf(entries: Uint8Array): Uint8Array {
   return digests;
 }
 
-export interface Trees {
-  readonly balloon: Balloon;
-  /** The hyper tree of the balloon. */
-  readonly hyper: HyperTree;
-  readonly image: ImageWriter | undefined;
-}
-
-/** Opens both trees; `reader` shows what is in the store. When the image does not lead to the right digest it is set aside, and the entries alone have to. */
-export function openTrees(
-  options: Omit<DurableBalloonOptions, 'durable'>,
-  reader: HistoryReader = options.store,
-): Trees {
-  const { hash, imagePath, onEvent = () => undefined } = options;
-  let found: ImageRead = { leaves: 0, end: 0, damage: undefined };
-  let hyper = new HyperTree(hash);
-
-  function rebuild(view: HistoryView): HyperTree {
-    const progress = (versions: number): void => {
-      onEvent({ kind: 'rebuilding', versions, of: view.history.size });
-    };
-    if (imagePath === undefined) return rebuildHyper(view, [], progress);
-    try {
-      const tree = rebuildHyper(view, remember(readImage(imagePath, hash, view.history.size)), progress);
-      if (found.damage === undefined) return tree;
-      throw new QedError('store-corrupt', found.damage);
-    } catch (error) {
-      if (found.end === 0 && found.damage === undefined) throw error;
-      const why = error instanceof Error ? error.message : String(error);
-      onEvent({ kind: 'image-damaged', why, aside: setImageAside(imagePath) });
-      found = { leaves: 0, end: 0, damage: undefined };
-      return rebuildHyper(view, [], progress);
-    }
-  }
-
-  /** Passes the segments on and keeps what the reader found in the end. */
-  function* remember(segments: Generator<Uint8Array, ImageRead>): Generator<Uint8Array> {
-    found = { leaves: 0, end: 1, damage: undefined };
-    found = yield* segments;
-  }
-
-  const balloon = Balloon.open(hash, reader, (view) => (hyper = rebuild(view)));
-  if (imagePath === undefined) return { balloon, hyper, image: undefined };
-  const image = openImageWriter(imagePath, hash, found, (error) => {
-    onEvent({ kind: 'image-failed', error });
+/** Opens both trees; `reader` shows what is in the store. */
+function openTrees(
+  { hash, imagePath, onEvent = () => undefined }: DurableBalloonOptions,
+  reader: HistoryReader,
+): { readonly balloon: Balloon; readonly image: ImageWriter | undefined } {
+  let image: ImageWriter | undefined;
+  const balloon = Balloon.open(hash, reader, (view) => {
+    const opened = openHyper(view, imagePath, onEvent);
+    image = opened.image;
+    return opened.hyper;
   });
-  image.follow(balloon.hyper);
-  return { balloon, hyper, image };
+  return { balloon, image };
 }
