@@ -3,6 +3,7 @@
 //
 //   node --import tsx testutils/tamper/lab.ts                    every lie, one after the other, as a table
 //   node --import tsx testutils/tamper/lab.ts omission rewritten   these
+//   node --import tsx testutils/tamper/lab.ts failover           an honest cluster under load, whose leader is killed
 //   node --import tsx testutils/tamper/lab.ts serve omission 8800  the lying server alone: honest for twenty seconds, then the lie
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +17,9 @@ import { qedProcesses, untilAnswers } from '../qed-process.ts';
 import { NATIVE } from '../signed-log.ts';
 import { freePort } from '../temp.ts';
 import { until } from '../until.ts';
+import { failover, falseAlarms } from './failover.ts';
 import { serveLies, serverLies, type ServerLie } from './lying-server.ts';
+import { noticedAt, type Noticed } from './noticed.ts';
 
 type Role = 'auditor' | 'monitor';
 
@@ -44,13 +47,6 @@ export const expected: Readonly<Record<ServerLie | 'nothing', Expected>> = {
   silence: { kind: 'outage', by: ['auditor', 'monitor'] },
 };
 
-export interface Noticed {
-  readonly by: string;
-  readonly kind: string;
-  readonly code: string | undefined;
-  readonly message: string;
-}
-
 export interface Outcome {
   /** What was said before there was anything to say. */
   readonly early: readonly Noticed[];
@@ -59,16 +55,6 @@ export interface Outcome {
   readonly evidence: readonly CheckedEvidence[];
 }
 
-const alertList = z.array(
-  z.looseObject({
-    alert: z.looseObject({
-      kind: z.string(),
-      code: z.string().optional(),
-      message: z.string(),
-      agent: z.looseObject({ role: z.string() }),
-    }),
-  }),
-);
 const status = z.looseObject({ verified: z.looseObject({ version: z.int().nullable() }) });
 
 /** So long after a lie, and under an honest log, nothing false may have been said. */
@@ -101,17 +87,7 @@ export async function mount(lie: ServerLie | 'nothing'): Promise<Outcome> {
     for (const address of [auditorMetrics, monitorMetrics])
       await untilAnswers(`http://${address}/status`, hasVerified);
 
-    const raised = async (): Promise<Noticed[]> =>
-      alertList.parse(await (await fetch(`http://${store}/alert`)).json()).map(
-        ({
-          alert: {
-            kind,
-            code,
-            message,
-            agent: { role },
-          },
-        }) => ({ by: role, kind, code, message }),
-      );
+    const raised = (): Promise<Noticed[]> => noticedAt(store!);
     const early = await raised();
     if (lie === 'nothing') await wait(QUIET_MS);
     else {
@@ -196,6 +172,16 @@ function isLie(name: string): name is ServerLie | 'nothing' {
   return Object.hasOwn(expected, name);
 }
 
+async function runFailover(): Promise<void> {
+  const outcome = await failover();
+  const { events, verified, alerts } = outcome;
+  console.log(`${events} events acknowledged; the agents have verified version ${verified}`);
+  for (const { by, kind, code = '', message } of alerts) console.log(`  ${by}: ${kind} ${code}: ${message}`);
+  const wrong = falseAlarms(outcome);
+  console.log(wrong.length === 0 ? 'no false alarm' : `${wrong.length} false alarms`);
+  if (wrong.length > 0) process.exitCode = 1;
+}
+
 async function serve(lie: string, port: number): Promise<void> {
   const server = await serveLies(port);
   console.log(`${server.url}, vkey ${server.vkey}: honest for twenty seconds`);
@@ -207,6 +193,7 @@ async function serve(lie: string, port: number): Promise<void> {
 if (process.argv[1] === import.meta.filename) {
   const [first, ...rest] = process.argv.slice(2);
   if (first === 'serve') await serve(rest[0] ?? 'nothing', Number(rest[1] ?? 8800));
+  else if (first === 'failover') await runFailover();
   else {
     const wanted = [first, ...rest].filter((name) => name !== undefined);
     const lies = (wanted.length > 0 ? wanted : Object.keys(expected)).filter(isLie);
