@@ -14,7 +14,7 @@ import { type KnownLog } from '../known-log.ts';
 import { createSource } from '../source.ts';
 import { type Vouch } from '../witness/witness.ts';
 import { createAskLog, type AskLog } from '../ask.ts';
-import { auditTiming, startAudit, type Audit, type AuditTiming, type Met } from './audit.ts';
+import { startAudit, type Audit, type AuditTiming, type Met } from './audit.ts';
 import { type Copy } from './copy.ts';
 import { openFull } from './full.ts';
 import { createPace, type Pace } from './pace.ts';
@@ -48,6 +48,8 @@ export interface Auditor {
 /** Questions at a time, and what counts as slow. */
 const WIDTH_MAX = 8;
 const SLOW_MS = 500;
+/** Agents are often started before the log. */
+const UNKNOWN_MS = 60_000;
 /** So long a log waits for a witness, at most; how often one looks, and asks the log. */
 const VOUCH_MS = 3_000;
 const VOUCH_STEP_MS = 25;
@@ -78,7 +80,7 @@ export function startAuditor(agent: Agent, options: AuditorOptions): Auditor {
     agent.alert({ kind: 'outage', subject: 'auditor', code, message });
   }
 
-  const waiting = setTimeout(sayUnknown, options.timing?.outageMs ?? auditTiming.outageMs);
+  const waiting = setTimeout(sayUnknown, UNKNOWN_MS);
 
   /** Not even the key: nobody who was named has answered. */
   function sayUnknown(): void {
