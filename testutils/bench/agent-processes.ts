@@ -83,6 +83,7 @@ const READY_MS = 120_000;
 /** Starting is mostly loading code; more at a time only wait for each other. */
 const STARTED_AT_ONCE = 4;
 const PAGE = 256;
+const ANSWER_MS = 20_000;
 const JOURNAL_MAX = 100_000;
 
 const statusForm = z.looseObject({
@@ -285,8 +286,12 @@ function hear(line: string, arrivals: Record<Way, Arrival[]>, alerts: string[]):
 }
 
 async function getJson(url: string): Promise<unknown> {
-  const answer = await fetch(url, { signal: AbortSignal.timeout(10_000) });
-  return answer.json();
+  try {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) });
+    return await answer.json();
+  } catch (cause) {
+    throw new Error(`${url} does not answer: ${String(cause)}`, { cause });
+  }
 }
 
 export async function statusOf({ figuresUrl }: Running): Promise<Status> {
@@ -342,7 +347,7 @@ export async function published({ road }: Fleet, url: string): Promise<readonly 
   const source = createSource({ urls: [url], transport, now: Date.now, jitter: Math.random });
   const all: SignedSnapshot[] = [];
   for (;;) {
-    const page = await source.published((all.at(-1)?.snapshot.version ?? -1) + 1, PAGE, 10_000);
+    const page = await source.published((all.at(-1)?.snapshot.version ?? -1) + 1, PAGE, ANSWER_MS);
     all.push(...page);
     if (page.length < PAGE) return all;
   }

@@ -53,6 +53,7 @@ const BEHIND_MAX_SECONDS = 2;
 const REQUESTS_PER_SECOND = 100;
 const WORKERS = 16;
 const EVENT_BYTES = 100;
+const ADD_MS = 20_000;
 const LOOK_MS = 500;
 const MEMORY_SAMPLES = 120;
 /** The newest of this many snapshots are remembered by every member of gossip, about five kilobytes each. Before that its memory grows on purpose. */
@@ -69,6 +70,7 @@ const ONE_OF_EACH: Shape = { publishers: 1, monitors: 1, auditors: 1, stores: 1 
 const addedForm = z.looseObject({
   version: z.int().optional(),
   versions: z.tuple([z.int(), z.int()]).optional(),
+  code: z.string().optional(),
 });
 
 let eventsMade = 0;
@@ -78,7 +80,8 @@ say(`${describeMachine()}, load average ${loadavg()[0]?.toFixed(1) ?? '?'} befor
 if (parts.includes('spread')) report['spread'] = await spread();
 if (parts.includes('load')) report['load'] = await bearLoad();
 if (parts.includes('memory')) report['memory'] = await watchMemory();
-for (const problem of problems) say(`PROBLEM: ${problem}`);
+for (const [problem, count] of counted(problems))
+  say(`PROBLEM${count > 1 ? `, ${count} times` : ''}: ${problem}`);
 if (values.json) console.log(JSON.stringify({ ...report, problems }, undefined, 2));
 if (problems.length > 0) process.exitCode = 1;
 
@@ -442,13 +445,8 @@ async function pour(
     for (let number = sent++; number < count; number = sent++) {
       await pause(start + (number * 1000) / requestsPerSecond - performance.now());
       if (performance.now() - start > forSeconds * 1000) return;
-      const url = fleet.server.url + path;
-      const signal = AbortSignal.timeout(20_000);
-      const answer = await fleet.road.transport('POST', url, { 'content-type': type }, body(), signal);
-      const { version, versions } = addedForm.parse(JSON.parse(Buffer.from(answer.bytes).toString()));
-      const last = versions?.[1] ?? version;
-      if (last === undefined) throw new Error(`an add was answered with ${answer.status}`);
-      taken.push({ version: last, at: Date.now() });
+      const version = await add(fleet, path, type, body());
+      if (version !== undefined) taken.push({ version, at: Date.now() });
     }
   }
 
@@ -458,10 +456,31 @@ async function pour(
   return { taken: taken.sort((a, b) => a.version - b.version), looks };
 }
 
+/** The last version that it got; undefined, and a problem, when it was not taken. */
+async function add(fleet: Fleet, path: string, type: string, body: Uint8Array): Promise<number | undefined> {
+  const url = fleet.server.url + path;
+  try {
+    const signal = AbortSignal.timeout(ADD_MS);
+    const { bytes } = await fleet.road.transport('POST', url, { 'content-type': type }, body, signal);
+    const { version, versions, code } = addedForm.parse(JSON.parse(Buffer.from(bytes).toString()));
+    if (code !== undefined) problems.push(`an add was refused: ${code}`);
+    return versions?.[1] ?? version;
+  } catch (error) {
+    problems.push(`an add has failed: ${String(error)}`);
+    return undefined;
+  }
+}
+
 // --- figures
 
 function cpuOf(fleet: Fleet): ReadonlyMap<Running, number | undefined> {
   return new Map(fleet.all.map((one) => [one, cpuSecondsOf(one.pid)]));
+}
+
+function counted(texts: readonly string[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1);
+  return counts;
 }
 
 /** Of sorted numbers. */
