@@ -45,7 +45,7 @@ it('loses nothing and doubles nothing when it is killed in the middle', () =>
       [900, 600],
     ] as const) {
       const publisher = start(commandLine);
-      await until(`${linesSeen} lines`, () => linesIn(file) >= linesSeen, 20_000);
+      await until(`${linesSeen} lines`, () => linesIn(file) >= linesSeen, 60_000);
       await publisher.kill('SIGKILL');
       stub.published.push(...later.splice(0, more));
     }
