@@ -11,7 +11,7 @@ import { until } from '../../testutils/until.ts';
 
 const { start, killAll } = qedProcesses();
 afterEach(killAll);
-jest.setTimeout(60_000);
+jest.setTimeout(120_000);
 
 const status = z.looseObject({
   log: z.looseObject({ how: z.string() }).nullable(),
