@@ -63,7 +63,11 @@ export const signedSnapshotAnswer = z
     audit: z
       .array(digest)
       .describe('inclusion proof of entry `version` in the tree of `version` + 1 entries'),
-    checkpoint: z.string().describe('C2SP signed note: origin, size, root, signature'),
+    checkpoint: z
+      .string()
+      .describe(
+        'C2SP signed note: origin, size, root; signed by the log, and cosigned where there are cosignatures',
+      ),
   })
   .meta({ id: 'SignedSnapshot' });
 
