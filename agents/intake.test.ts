@@ -107,6 +107,20 @@ it('sorts what gossip brings out of order', async () => {
   expect(await inJournal(journal)).toEqual([3, 6, 9]);
 });
 
+it('asks a busy log once for all that gossip brings in a while', async () => {
+  const at = world();
+  const journal = await openJournal(openMemoryStore(), 10_000);
+  const intake = start(at, journal);
+  await until('the first look', () => at.asked === 1);
+  for (const version of [9, 19, 29, 39, 49]) {
+    at.published.push(version);
+    intake.offer(snapshotOf(version));
+    await new Promise(setImmediate);
+  }
+  await has(journal, 5);
+  expect(at.asked).toBe(2);
+});
+
 it('takes what gossip brings while the log is silent, and what was missing later', async () => {
   const at = world([2, 4, 8]);
   at.isBroken = true;

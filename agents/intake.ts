@@ -21,6 +21,8 @@ export interface IntakeOptions {
   readonly onFailure: (error: unknown) => void;
   /** How long gossip waits for the log's answer. */
   readonly patienceMs?: number;
+  /** What gossip brings in this time shares a question, so that many agents are no burden to a busy log. */
+  readonly gatherMs?: number;
   /** The log is asked this often, whatever gossip says. */
   readonly recheckMs?: number;
 }
@@ -37,11 +39,12 @@ export interface Intake {
 const PAGE = 256;
 const WAITING_MAX = 1_024;
 const PATIENCE_MS = 1_000;
+const GATHER_MS = 250;
 const RECHECK_MS = 10_000;
 
 export function startIntake(options: IntakeOptions): Intake {
   const { journal, source, trust, primitives, onTaken = () => undefined } = options;
-  const { patienceMs = PATIENCE_MS, recheckMs = RECHECK_MS } = options;
+  const { patienceMs = PATIENCE_MS, gatherMs = GATHER_MS, recheckMs = RECHECK_MS } = options;
   const stop = new AbortController();
   const waiting = new Map<number, SignedSnapshot>();
   let wake = new AbortController();
@@ -102,8 +105,10 @@ export function startIntake(options: IntakeOptions): Intake {
   async function run(): Promise<void> {
     while (!stop.signal.aborted) {
       wake = new AbortController();
-      if (waiting.size > 0) await step();
-      else if (performance.now() - checkedAt >= recheckMs) {
+      if (waiting.size > 0) {
+        if (!waiting.has(journal.complete + 1)) await pause(gatherMs, stop.signal);
+        await step();
+      } else if (performance.now() - checkedAt >= recheckMs) {
         checkedAt = performance.now();
         await tryFill();
       }
