@@ -49,7 +49,8 @@ const RESUMED = { more: ['--resume'] };
 
 function addBulk(log: ServedLog, endpoint: string, { timeout = '0.3', more = [] as string[] } = {}) {
   const file = join(log.directory, 'events.txt');
-  const flags = ['--chunk', '5', '--timeout', timeout, '-k', API_KEY, '--vkey', log.vkey];
+  // Not past the road, straight to the node.
+  const flags = ['--no-discover', '--chunk', '5', '--timeout', timeout, '-k', API_KEY, '--vkey', log.vkey];
   return runClient(['add-bulk', '--file', file, '--endpoint', endpoint, ...flags, ...more]);
 }
 
