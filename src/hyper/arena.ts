@@ -20,7 +20,8 @@ export const NONE = 0x7fffffff;
 export const LEAF_BYTES = 40;
 export const KEY_AT = 8;
 
-const CHUNK_BITS = 16;
+/** A chunk has ten or twenty megabytes, of which only what is used takes memory: long enough for huge pages where the system gives them. */
+const CHUNK_BITS = 18;
 const CHUNK = 1 << CHUNK_BITS;
 const CHUNK_MASK = CHUNK - 1;
 export const HASH_WORDS = 8;

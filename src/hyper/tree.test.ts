@@ -102,14 +102,26 @@ describe('hyper tree', () => {
     expect(hex(loaded.root)).toBe(hex(whole.root));
   });
 
-  it('loads more leaves than one part, and refuses a key that comes twice', () => {
+  it('holds and loads more leaves than one chunk and one part, and refuses a key that comes twice', () => {
     const random = seededRandom(3);
+    const count = 2 ** 18 + 20_000;
+    const keys = random.bytes(32 * count);
     const staged = new HyperTree(nativeHash);
-    staged.stage(random.bytes(32 * 40_000), 0);
-    staged.commit();
+    for (let first = 0; first < count; first += 100_000) {
+      staged.stage(keys.subarray(32 * first, 32 * (first + 100_000)), first);
+      staged.commit();
+    }
     const loaded = new HyperTree(nativeHash);
-    loaded.load([staged.leafRecords(0, 40_000)]);
+    loaded.load([staged.leafRecords(0, count)]);
     expect(hex(loaded.root)).toBe(hex(staged.root));
+    for (const version of [0, 99_999, 100_000, 2 ** 18 - 1, 2 ** 18, count - 1]) {
+      const key = keys.subarray(32 * version, 32 * version + 32);
+      for (const tree of [staged, loaded]) {
+        const proof = tree.prove(key);
+        expect(proof.version).toBe(version);
+        expect(checkMember(nativeHash, key, version, proof.path, tree.root)).toBe(true);
+      }
+    }
     const twice = [staged.leafRecords(0, 20_000), staged.leafRecords(7000, 7001)];
     expect(codeOf(() => new HyperTree(nativeHash).load(twice))).toBe('store-corrupt');
   });

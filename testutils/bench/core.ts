@@ -20,6 +20,9 @@ import { openMemoryStore } from '../../src/storage/memory.ts';
 import { describeMachine, describeMemory, megabytes, perSecond } from './machine.ts';
 
 const BATCH = 1000;
+/** What the trees wait for is memory, and much of that is the search for small pages. */
+const hugePages = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' };
+const HUGE_PAGES = `GLIBC_TUNABLES=${hugePages.GLIBC_TUNABLES}`;
 const { values } = parseArgs({
   options: {
     events: { type: 'string', default: '10000000' },
@@ -31,6 +34,7 @@ const events = Number(values.events);
 
 const parts: Record<string, (directory: string) => Promise<void> | void> = {
   floors: benchFloors,
+  'hyper, without huge pages': benchHyper,
   hyper: benchHyper,
   memory: benchMemory,
   disk: benchDisk,
@@ -47,6 +51,7 @@ if (values.part !== undefined) {
 } else {
   console.log(`qed core, batches of ${BATCH}, up to ${events.toLocaleString('en')} events`);
   console.log(describeMachine());
+  console.log(`with ${HUGE_PAGES}, as in deploy/, but for the part that says without`);
   const directory = mkdtempSync(join(tmpdir(), 'qed-bench-'));
   for (const part of Object.keys(parts)) {
     console.log(`\n${part}`);
@@ -60,7 +65,8 @@ if (values.part !== undefined) {
       '--events',
       String(events),
     ];
-    const { status } = spawnSync(process.execPath, args, { stdio: 'inherit' });
+    const env = part.endsWith('without huge pages') ? process.env : { ...process.env, ...hugePages };
+    const { status } = spawnSync(process.execPath, args, { stdio: 'inherit', env });
     if (status !== 0) process.exitCode = 1;
   }
   rmSync(directory, { recursive: true, force: true });
