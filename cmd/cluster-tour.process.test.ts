@@ -1,6 +1,7 @@
 // The cluster of the tour, as processes with the flags that its users type: the leader is killed and comes back, a node leaves and is got back by
 // one command, and in the end all say the same.
 import { join } from 'node:path';
+import { z } from 'zod';
 import { createKeyFiles } from '../src/crypto/keys.ts';
 import { LOG_KEY } from '../src/crypto/vkey.ts';
 import { found, until } from '../testutils/until.ts';
@@ -39,10 +40,21 @@ const isReady = ({ http }: TourNode): Promise<boolean> =>
     () => false,
   );
 
+const members = z.object({ members: z.array(z.looseObject({ isVoter: z.boolean() })) });
+
+/** Ready, and a voter as every node sees it: without that the others are no majority when one is killed. */
 async function untilReady(nodes: readonly TourNode[]): Promise<void> {
+  const isSettled = async (node: TourNode): Promise<boolean> => {
+    if (!(await isReady(node))) return false;
+    const seen = await json(`http://127.0.0.1:${node.management}/members`).then(
+      (answer) => members.safeParse(answer).data?.members ?? [],
+      () => [],
+    );
+    return seen.length === nodes.length && seen.every(({ isVoter }) => isVoter);
+  };
   await until(
-    'all are ready',
-    async () => (await Promise.all(nodes.map(isReady))).every((ready) => ready),
+    'all are ready, with a vote',
+    async () => (await Promise.all(nodes.map(isSettled))).every((settled) => settled),
     60_000,
   );
 }
@@ -61,7 +73,7 @@ function leaderAmong(nodes: readonly TourNode[]): Promise<TourNode> {
         )
       ];
     },
-    20_000,
+    60_000,
   );
 }
 

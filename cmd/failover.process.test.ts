@@ -1,6 +1,7 @@
 // Three real nodes, one of which is killed while a program adds: nothing that the program was told is lost, and nothing is logged twice.
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { createClient, type Client } from '../src/client/client.ts';
 import { nodeTransport } from '../src/client/transport-node.ts';
 import { createKeyFiles } from '../src/crypto/keys.ts';
@@ -9,6 +10,7 @@ import { placesOfDigests } from '../testutils/places.ts';
 import { qedProcesses, untilAnswers, type QedProcess } from '../testutils/qed-process.ts';
 import { NATIVE } from '../testutils/signed-log.ts';
 import { freePort, withTempDir } from '../testutils/temp.ts';
+import { until } from '../testutils/until.ts';
 
 const ADDS = 500;
 const SEEN = 20;
@@ -39,6 +41,13 @@ const hasThree = (json: unknown): boolean =>
   'shards' in json &&
   Object.keys(json.shards ?? {}).length === 3;
 
+const members = z.object({ members: z.array(z.looseObject({ isVoter: z.boolean() })) });
+
+async function votersAt(management: string): Promise<number> {
+  const answer = await fetch(`http://${management}/members`, { headers: { 'api-key': 'my-key' } });
+  return members.parse(await answer.json()).members.filter(({ isVoter }) => isVoter).length;
+}
+
 async function startCluster(path: string): Promise<StartedNode[]> {
   createKeyFiles(join(path, 'log.pem'), { name: 'example.org/log', type: LOG_KEY });
   const management = `127.0.0.1:${await freePort()}`;
@@ -51,6 +60,7 @@ async function startCluster(path: string): Promise<StartedNode[]> {
     await untilAnswers(`${url}/info/shards`, hasThree, 60_000);
     await untilAnswers(`${url}/healthcheck`, () => true, 60_000);
   }
+  await until('all have a vote', async () => (await votersAt(management)) === nodes.length, 60_000);
   return nodes;
 }
 
