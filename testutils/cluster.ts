@@ -2,11 +2,11 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { privateKeyFromSeed, publicKeyOf } from '../src/crypto/ed25519-node.ts';
 import {
-  openClusterLog,
   type ClusterEvent,
   type ClusterLog,
   type ClusterLogOptions,
-} from '../src/replication/cluster.ts';
+} from '../src/replication/cluster-log.ts';
+import { openClusterLog } from '../src/replication/cluster.ts';
 import { type Joined } from '../src/replication/members.ts';
 import { createFakeDisk, type FakeDisk } from './fake-disk.ts';
 import { type Random } from './random.ts';

@@ -1,7 +1,7 @@
 // What an operator reads of a node: the greeting, and a line for what happens to it.
 import { resolve } from 'node:path';
 import type { Logger } from 'pino';
-import type { MemberStatus } from '../../src/replication/cluster.ts';
+import type { MemberStatus } from '../../src/replication/cluster-log.ts';
 import type { NodeEvent } from '../../src/server/node.ts';
 import type { Server } from '../../src/server/server.ts';
 import { software } from '../version.ts';

@@ -125,6 +125,7 @@ export class Changes {
     this.#valueCount = 0;
     this.#rootValue = UNCHANGED;
     this.#leaves.length = 0;
+    this.#open.length = 0;
     for (const level of this.#levels) level.length = 0;
   }
 

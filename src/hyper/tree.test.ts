@@ -138,6 +138,30 @@ describe('hyper tree', () => {
     expect(tree.size).toBe(2);
   });
 
+  it('forgets a batch that failed on its way', () => {
+    const random = seededRandom(9);
+    let blocksLeft = Infinity;
+    const failing: typeof nativeHash = {
+      digest: nativeHash.digest,
+      blocks(blocks, out) {
+        if (--blocksLeft < 0) throw new Error('out of memory');
+        nativeHash.blocks(blocks, out);
+      },
+    };
+    const [tree, other] = [new HyperTree(failing), new HyperTree(nativeHash)];
+    for (let first = 0; first < 2000; first += 200) {
+      const keys = random.bytes(32 * 200);
+      blocksLeft = random.below(8);
+      expect(() => tree.stage(random.bytes(32 * 300), first)).toThrow('out of memory');
+      blocksLeft = Infinity;
+      expect(hex(tree.stage(keys, first))).toBe(hex(other.stage(keys, first)));
+      tree.commit();
+      other.commit();
+    }
+    const key = random.bytes(32);
+    expect(tree.prove(key)).toEqual(other.prove(key));
+  });
+
   it('does not grow without bound when batches are discarded', () => {
     const random = seededRandom(5);
     const tree = new HyperTree(nativeHash);

@@ -141,6 +141,9 @@ export class HyperTree {
 
   #stageLeaves(first: number, count: number): Uint8Array {
     assert(this.#staged === undefined, 'a batch is already staged in the hyper tree');
+    // Of a batch that failed on its way, nothing may be left in this one.
+    this.#changes.clear();
+    this.#arena.discard();
     const insert = new Insert(this.#arena, this.#root, this.#changes);
     const added = insert.addLeaves(first, count);
     const rootHash = added === 0 ? this.#rootHash : this.#changes.hash();

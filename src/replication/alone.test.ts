@@ -6,7 +6,7 @@ import { QedError } from '../errors.ts';
 import { type Disk } from './disk.ts';
 import { type CommittedRecord, type LogStatus, type ReplicatedLog } from './replicated-log.ts';
 import { RECORD_BYTES_MAX } from './segment.ts';
-import { type ClusterLog, type ClusterLogOptions } from './cluster.ts';
+import { type ClusterLog, type ClusterLogOptions } from './cluster-log.ts';
 
 function open(disk: Disk, options: Partial<ClusterLogOptions> = {}): Promise<ClusterLog> {
   return openAlone('/log', { disk, ...options });

@@ -18,7 +18,7 @@ import { createLogSigner } from '../crypto/signer.ts';
 import { openDurableBalloon, type DurableBalloon } from '../storage/durable-balloon.ts';
 import { openMemoryStore } from '../storage/memory.ts';
 import { catchUp, createCatchUpAnswers } from './catch-up.ts';
-import { type ClusterLog, type ClusterLogOptions } from './cluster.ts';
+import { type ClusterLog, type ClusterLogOptions } from './cluster-log.ts';
 import { type Joined } from './members.ts';
 
 const signer = createLogSigner('example.org/log', privateKeyFromSeed(new Uint8Array(32).fill(1)));

@@ -15,7 +15,7 @@ import {
 import { createFakeDisk } from '../../testutils/fake-disk.ts';
 import { seededRandom, type Random } from '../../testutils/random.ts';
 import { QedError } from '../errors.ts';
-import { type ClusterLog, type ClusterLogOptions } from './cluster.ts';
+import { type ClusterLog, type ClusterLogOptions } from './cluster-log.ts';
 
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
 const codeOf = (error: unknown): string => (error instanceof QedError ? error.code : String(error));

@@ -38,9 +38,6 @@ import { openStanding } from './standing.ts';
 import { openTransport, type Peer, type Transport, type TransportOptions } from './transport.ts';
 import { openWal, type Wal } from './wal.ts';
 
-export type { ClusterEvent, ClusterLog, ClusterLogOptions, MemberStatus } from './cluster-log.ts';
-export { isNewLog } from './standing.ts';
-
 export const TICK_MS = 50;
 /** Between 0.65 and 1.25 s without news until an election: a new leader is there within 1.5 s, and a busy one is not deposed for a pause. */
 const ELECTION_TICKS = 13;

@@ -5,7 +5,7 @@ import { encodeComparison, type Comparison } from '../balloon/record.ts';
 import { encodeHex, equalBytes } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { type DurableBalloon } from '../storage/durable-balloon.ts';
-import { type ClusterLog } from './cluster.ts';
+import { type ClusterLog } from './cluster-log.ts';
 import { type Peer } from './transport.ts';
 
 export interface CompareOptions {

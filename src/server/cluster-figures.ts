@@ -1,6 +1,6 @@
 // The figures of a node as a member of its cluster, read when somebody looks.
 import { Gauge, type Registry } from 'prom-client';
-import { type ClusterLog } from '../replication/cluster.ts';
+import { type ClusterLog } from '../replication/cluster-log.ts';
 import { type DurableBalloon } from '../storage/durable-balloon.ts';
 
 export interface ClusterFigures {

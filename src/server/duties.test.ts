@@ -2,7 +2,7 @@
 import { until } from '../../testutils/until.ts';
 import { nativeHash } from '../crypto/hash-node.ts';
 import { QedError } from '../errors.ts';
-import { type MemberStatus } from '../replication/cluster.ts';
+import { type MemberStatus } from '../replication/cluster-log.ts';
 import { openDurableBalloon, type DurableBalloon } from '../storage/durable-balloon.ts';
 import { openMemoryStore } from '../storage/memory.ts';
 import { startDuties, type Duties, type DutiesOptions } from './duties.ts';

@@ -1,7 +1,7 @@
 // What a node does by the clock, beside its work on requests. As leader it lets all compare their digests now and then, and hands over when it cannot
 // apply what is committed: the others would go on, but nobody would publish.
 import { type QedError } from '../errors.ts';
-import { type ClusterLog } from '../replication/cluster.ts';
+import { type ClusterLog } from '../replication/cluster-log.ts';
 import { compareDigests } from '../replication/compare.ts';
 import { type DurableBalloon } from '../storage/durable-balloon.ts';
 

@@ -1,7 +1,7 @@
 // What the nodes of a cluster ask each other beside what the log needs: where gossip of the other is, an event that it kept, a cosignature. The
 // questions go over the connections between nodes, so they come from members and are answered by members.
 import { decodeUtf8, encodeHex, encodeUtf8 } from '../crypto/encoding.ts';
-import { type ClusterLog } from '../replication/cluster.ts';
+import { type ClusterLog } from '../replication/cluster-log.ts';
 import { EVENT_BYTES_MAX } from './bodies.ts';
 import { type Cosigning } from './cosigning.ts';
 import { formatAddress, isLoopback, parseAddress, reachableHost } from './listen.ts';

@@ -9,7 +9,7 @@ import { type Hash } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
 import { type Entry } from '../history/entry.ts';
 import { tileBytes, type TileName } from '../history/served.ts';
-import { type ClusterLog, type MemberStatus } from '../replication/cluster.ts';
+import { type ClusterLog, type MemberStatus } from '../replication/cluster-log.ts';
 import { type MemberRecord } from '../replication/members.ts';
 import { type LogStatus } from '../replication/replicated-log.ts';
 import { type BalloonEvent, type DurableBalloon } from '../storage/durable-balloon.ts';

@@ -6,7 +6,7 @@ import { nativeVerify } from '../crypto/ed25519-node.ts';
 import { type Hash } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
 import { catchUp, createCatchUpAnswers } from '../replication/catch-up.ts';
-import { type ClusterEvent, type ClusterLog, type ClusterLogOptions } from '../replication/cluster.ts';
+import { type ClusterEvent, type ClusterLog, type ClusterLogOptions } from '../replication/cluster-log.ts';
 import { type AppendOptions, type LogStatus } from '../replication/replicated-log.ts';
 import { type Peer } from '../replication/transport.ts';
 import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts';
