@@ -2,7 +2,7 @@
 // hashtree is a native addon: where its platform package is missing, the portable block hash takes over, slower and equal.
 import { hash as nodeHash } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { checkBlocks, portableHash, type Hash } from './hash.ts';
+import { checkBlocks, DIGEST_BYTES, portableHash, type Hash } from './hash.ts';
 
 type HashInto = (blocks: Uint8Array, out: Uint8Array) => void;
 
@@ -20,7 +20,14 @@ const hashInto = loadHashtree();
 export const hashtreeAvailable = hashInto !== undefined;
 
 export const nativeHash: Hash = {
-  digest: (data) => nodeHash('sha256', data, 'buffer'),
+  // Through a string, a character a byte: it takes a third of the time of a Buffer, which has memory of its own, allocated by Node
+  // and freed by the garbage collector one by one. So small an array lies in the heap itself.
+  digest(data) {
+    const characters = nodeHash('sha256', data, 'binary');
+    const bytes = new Uint8Array(DIGEST_BYTES);
+    for (let at = 0; at < DIGEST_BYTES; at++) bytes[at] = characters.charCodeAt(at);
+    return bytes;
+  },
   blocks: hashInto
     ? (blocks, out) => {
         checkBlocks(blocks, out);
