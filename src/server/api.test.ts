@@ -893,6 +893,13 @@ describe('the documents', () => {
     const styleHash = createHash('sha256').update(style).digest('base64');
     expect(page.headers['content-security-policy']).toContain(`style-src 'sha256-${styleHash}'`);
     expect(page.body).toContain('<code>POST /events/bulk</code>');
+    expect(page.headers).toMatchObject({
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'SAMEORIGIN',
+      'referrer-policy': 'no-referrer',
+      'cross-origin-opener-policy': 'same-origin',
+    });
+    expect(page.headers['strict-transport-security']).toBeUndefined();
   });
 });
 

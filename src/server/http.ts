@@ -1,6 +1,5 @@
 // What all HTTP listeners of a node share: limits, the one shape of errors, security headers, access, request figures.
 // A route says what it needs in its `config.scope`; a route that says nothing is for administrators.
-import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
 import Fastify, {
   LogController,
@@ -65,7 +64,7 @@ export const NDJSON = 'application/x-ndjson';
 export const OCTETS = 'application/octet-stream';
 const MEDIA_TYPES = [JSON_TYPE, NDJSON, OCTETS];
 
-/** For answers that no browser should show as a page. The one page there is has all that helmet knows (docs-page.ts). */
+/** For answers that no browser should show as a page. The one page there is has all that helmet knows (openapi.ts). */
 const plainHeaders = {
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   'x-content-type-options': 'nosniff',
@@ -125,7 +124,6 @@ export async function createApp(options: AppOptions) {
     );
     done();
   });
-  await app.register(helmet, { global: false });
   if (limits.rateMax > 0) {
     await app.register(rateLimit, {
       max: limits.rateMax,

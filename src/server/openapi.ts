@@ -1,4 +1,5 @@
 // The OpenAPI document, made from the schemas of the routes, and the page at /docs, made from the document.
+import helmet from '@fastify/helmet';
 import swagger, { type SwaggerTransform } from '@fastify/swagger';
 import { jsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
 import { z } from 'zod';
@@ -30,19 +31,16 @@ export async function documentApi(app: App, software: string): Promise<void> {
   app.get('/openapi.json', { config, schema: { hide: true } }, (_request, reply) =>
     sendJson(reply, JSON.stringify(apiDocument(app))),
   );
-  app.get(
-    '/docs',
-    {
-      config,
-      schema: { hide: true },
-      // The policy is ours, here and in every answer of the API; insisting on HTTPS is for those who have it (http.ts).
-      helmet: { contentSecurityPolicy: false, strictTransportSecurity: false },
-    },
-    (_request, reply) =>
+  // In a scope of its own: helmet's hooks would run for every other request as well.
+  await app.register(async (page) => {
+    // The policy is ours, here and in every answer of the API; insisting on HTTPS is for those who have it (http.ts).
+    await page.register(helmet, { contentSecurityPolicy: false, strictTransportSecurity: false });
+    page.get('/docs', { config, schema: { hide: true } }, (_request, reply) =>
       reply
         .headers({ 'content-type': 'text/html; charset=utf-8', 'content-security-policy': docsPolicy })
         .send(docsPage(apiDocument(app))),
-  );
+    );
+  });
 }
 
 const docsPolicy = `default-src 'none'; style-src '${docsStyleHash}'; frame-ancestors 'none'`;
