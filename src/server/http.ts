@@ -7,7 +7,6 @@ import Fastify, {
   type FastifyReply,
   type FastifyRequest,
 } from 'fastify';
-import { serializerCompiler } from 'fastify-type-provider-zod';
 import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import { type Socket } from 'node:net';
@@ -20,6 +19,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** What a caller must be allowed to do; `anyone` needs no key at all. */
     scope?: Scope | 'anyone';
+    /** The schema of the route, as the documents tell it (openapi.ts). */
+    schema?: FastifySchema | undefined;
   }
 }
 
@@ -90,9 +91,12 @@ export async function createApp(options: AppOptions) {
     frameworkErrors: sendError,
     clientErrorHandler: refuseConnection,
   });
-  // Bodies come to the routes as bytes and are checked there, once (bodies.ts); the schemas of routes are for the documents.
-  app.setValidatorCompiler(() => (value: unknown) => ({ value }));
-  app.setSerializerCompiler(serializerCompiler);
+  // Bodies come to the routes as bytes and are checked there, once (bodies.ts). The schemas of routes are for the documents alone:
+  // where fastify sees one, it spends a part of every request on checks.
+  app.addHook('onRoute', (route) => {
+    route.config = { ...route.config, schema: route.schema };
+    delete route.schema;
+  });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser([...MEDIA_TYPES], { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),

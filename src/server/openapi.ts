@@ -69,8 +69,9 @@ function apiDocument(app: App): z.output<typeof openApi> {
 
 /** The type provider knows bodies of one content type. Those of several are described one after the other. */
 const describeRoute: SwaggerTransform = (route) => {
-  const { body, ...others } = route.schema;
-  const needsKey = route.route.config?.scope === 'append';
+  const { schema: given = {}, scope } = route.route.config ?? {};
+  const { body, ...others } = given;
+  const needsKey = scope === 'append';
   const schema = { ...others, ...(needsKey ? { security: [{ apiKey: [] }, { bearer: [] }] } : {}) };
   if (!isContentBody(body)) return jsonSchemaTransform({ ...route, schema: { ...schema, body } });
   const described = jsonSchemaTransform({ ...route, schema });
