@@ -11,7 +11,7 @@ export function withSettings<Table extends Record<string, Options>>(
   command: Argv,
   table: Table,
 ): Argv<InferredOptionTypes<Table>> {
-  const options = command.options(table).env('QED').config('config', 'JSON file with options', readSettings);
+  const options = command.options(table).env(PREFIX).config('config', 'JSON file with options', readSettings);
   // Variables that other commands understand are no mistake here.
   for (const name of foreignVariables(table)) options.option(name, { hidden: true });
   return options;

@@ -172,6 +172,13 @@ it('takes flags over variables over the file, and renews keys on SIGHUP', async 
   expect([await status('first'), await status('second')]).toEqual([401, 201]);
 });
 
+it('takes no notice of variables that only begin like its own', async () => {
+  const out = join(directory, 'key.pem');
+  expect(await runHere(['generate', 'keypair', '-o', out], { QEDITOR: 'vim', QED: 'yes' })).toMatchObject({
+    code: 0,
+  });
+});
+
 describe('says what is wrong, and what to do', () => {
   const rows: { name: string; args: string[]; code: number; says: string }[] = [
     { name: 'an unknown flag', args: ['--nothing'], code: 64, says: 'nothing' },
