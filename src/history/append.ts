@@ -1,31 +1,26 @@
 // The history tree's state, and its growth by batches. A state is a value: appending gives the next one and the writes that make it
-// durable, and changes nothing that a reader of the old state sees. The caller writes, then keeps the new state; or drops it.
+// durable, and changes nothing that a reader of the old state sees. The caller writes, then keeps the new state; or drops it. The values of
+// the writes are never written to again.
 //
 // The state holds only what still grows: the last tile of each level and the entries of the last bundle, some tens of kilobytes.
 // All that is full lies in the store and never changes.
-import { concat } from '../crypto/encoding.ts';
 import { type Hash } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { ENTRY_BYTES } from './entry.ts';
-import { bundleKey, type HistoryWrite, pieceKey, tileKey } from './layout.ts';
+import { BUNDLE_BYTES, bundleKey, type HistoryWrite, pieceKey, tileKey } from './layout.ts';
 import { emptyRoot, leafHash, nodeHash } from './merkle.ts';
 import { edgeTile, TILE_WIDTH } from './position.ts';
+import { emptyRoom, type Room, roomBehind } from './room.ts';
 import {
-  copyTile,
   emptyTile,
   type GrowingTile,
+  growingTile,
   pushHash,
   storedTile,
   type Tile,
   tileHashes,
   tilePeaks,
 } from './tile.ts';
-
-export interface Piece {
-  /** Version of the first entry. */
-  readonly first: number;
-  readonly entries: Uint8Array;
-}
 
 export interface History {
   /** Number of entries. */
@@ -34,8 +29,10 @@ export interface History {
   readonly root: Uint8Array;
   /** The growing tile of each level that has one. */
   readonly edge: readonly Tile[];
-  /** The entries behind the last full bundle, as the batches brought them. */
-  readonly pieces: readonly Piece[];
+  /** The entries behind the last full bundle, in room for a bundle. */
+  readonly bundle: Room;
+  /** The versions with which their pieces begin: there is one of each batch. */
+  readonly pieces: readonly number[];
 }
 
 export interface Appended {
@@ -45,7 +42,7 @@ export interface Appended {
 }
 
 export function emptyHistory(hash: Hash): History {
-  return { size: 0, root: emptyRoot(hash), edge: [], pieces: [] };
+  return { size: 0, root: emptyRoot(hash), edge: [], bundle: emptyRoom(BUNDLE_BYTES), pieces: [] };
 }
 
 /** The state after a batch of entries, 72 bytes each. */
@@ -56,53 +53,54 @@ export function appendEntries(hash: Hash, history: History, entries: Uint8Array)
   const size = history.size + count;
   assert(Number.isSafeInteger(size), `a log of ${size} entries`);
 
-  const { pieces, writes: entryWrites } = appendToBundles(history, entries);
+  const { bundle, pieces, writes: entryWrites } = appendToBundles(history, entries);
   const { edge, writes: tileWrites } = appendToTiles(hash, history, entries);
   const root = edgeRoot(hash, edge) ?? emptyRoot(hash);
-  return { history: { size, root, edge, pieces }, writes: [...entryWrites, ...tileWrites] };
+  return { history: { size, root, edge, bundle, pieces }, writes: [...entryWrites, ...tileWrites] };
 }
 
-function appendToBundles(history: History, entries: Uint8Array) {
+/** The entries behind the last full bundle. Later ones may stand behind them. */
+export function growingEntries({ size, bundle }: History): Uint8Array {
+  return bundle.bytes.subarray(0, (size % TILE_WIDTH) * ENTRY_BYTES);
+}
+
+function appendToBundles({ size, ...history }: History, entries: Uint8Array) {
   const writes: HistoryWrite[] = [];
   let pieces = history.pieces;
+  let bundle = roomBehind(history.bundle, size % TILE_WIDTH);
   for (let at = 0; at < entries.length;) {
-    const first = history.size + at / ENTRY_BYTES;
-    const room = (TILE_WIDTH - (first % TILE_WIDTH)) * ENTRY_BYTES;
-    const run = new Uint8Array(entries.subarray(at, at + room)); // A copy: the caller may use its buffer again.
+    const first = size + at / ENTRY_BYTES;
+    const from = (first % TILE_WIDTH) * ENTRY_BYTES;
+    const run = entries.subarray(at, at + BUNDLE_BYTES - from);
+    const to = from + run.length;
+    bundle.bytes.set(run, from);
+    bundle.used = to / ENTRY_BYTES;
     at += run.length;
-    pieces = [...pieces, { first, entries: run }];
-    if (run.length < room) {
-      writes.push({ type: 'put', key: pieceKey(first), value: run });
+    if (to < BUNDLE_BYTES) {
+      writes.push({ type: 'put', key: pieceKey(first), value: bundle.bytes.subarray(from, to) });
+      pieces = [...pieces, first];
     } else {
-      writes.push(...sealBundle(Math.floor(first / TILE_WIDTH), pieces));
+      writes.push({ type: 'put', key: bundleKey(Math.floor(first / TILE_WIDTH)), value: bundle.bytes });
+      for (const piece of pieces) writes.push({ type: 'del', key: pieceKey(piece) });
       pieces = [];
+      bundle = emptyRoom(BUNDLE_BYTES);
     }
   }
-  return { pieces, writes };
-}
-
-/** The last of these pieces is new; the others are in the store. */
-function sealBundle(bundle: number, pieces: readonly Piece[]): HistoryWrite[] {
-  const stored = pieces.slice(0, -1).map((piece) => ({ type: 'del', key: pieceKey(piece.first) }) as const);
-  return [{ type: 'put', key: bundleKey(bundle), value: joinPieces(pieces) }, ...stored];
-}
-
-export function joinPieces(pieces: readonly Piece[]): Uint8Array {
-  return concat(...pieces.map((piece) => piece.entries));
+  return { bundle, pieces, writes };
 }
 
 function appendToTiles(hash: Hash, history: History, entries: Uint8Array) {
   const writes: HistoryWrite[] = [];
-  const grown: GrowingTile[] = []; // Copies of the tiles that this batch touches: always the lowest levels, without a gap.
+  const grown: GrowingTile[] = []; // The tiles that this batch touches: always the lowest levels, without a gap.
   for (let at = 0; at < entries.length; at += ENTRY_BYTES) {
     const version = history.size + at / ENTRY_BYTES;
     let added: Uint8Array | undefined = leafHash(hash, entries.subarray(at, at + ENTRY_BYTES));
     for (let level = 0; added !== undefined; level++) {
-      const tile = (grown[level] ??= growingTile(history.edge[level]));
+      const tile = (grown[level] ??= growingTile(history.edge[level] ?? emptyTile()));
       added = pushHash(hash, tile, added);
       if (added !== undefined) {
         writes.push({ type: 'put', key: tileKey(level, edgeTile(version, level)), value: storedTile(tile) });
-        tile.width = 0;
+        grown[level] = emptyTile();
       }
     }
   }
@@ -112,10 +110,6 @@ function appendToTiles(hash: Hash, history: History, entries: Uint8Array) {
     writes.push({ type: 'put', key, value: tileHashes(tile) });
   }
   return { edge: [...grown, ...history.edge.slice(grown.length)], writes };
-}
-
-function growingTile(tile: Tile | undefined): GrowingTile {
-  return tile === undefined ? emptyTile() : copyTile(tile);
 }
 
 /** The root over the subtrees of the edge, folded from the right. Undefined when there are none. */

@@ -1,23 +1,32 @@
 // Rebuilds the history tree's state from the store. The writes of every batch were atomic together with the size, so the stored bytes
 // must fit that size exactly: something missing, too short, too long or too much is damage, and is named.
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
-import { edgeRoot, type History, type Piece } from './append.ts';
+import { edgeRoot, type History } from './append.ts';
 import { ENTRY_BYTES } from './entry.ts';
-import { bundleKey, corrupt, type HistoryReader, pieceKey, readStored, tileKey } from './layout.ts';
+import {
+  BUNDLE_BYTES,
+  bundleKey,
+  corrupt,
+  type HistoryReader,
+  pieceKey,
+  readStored,
+  tileKey,
+} from './layout.ts';
 import { emptyRoot, leafHash } from './merkle.ts';
 import { checkPosition, edgeTile, edgeWidth, levelsAt, TILE_LEVELS, TILE_WIDTH } from './position.ts';
+import { emptyRoom, type Room } from './room.ts';
 import { emptyTile, hashAt, pushHash, type Tile } from './tile.ts';
 
 /** The state of a log that has `size` entries. Its root is computed: the caller compares it with the one that was stored or signed. */
 export function openHistory(hash: Hash, reader: HistoryReader, size: number): History {
   checkPosition('size', size);
   refuseLaterWrites(reader, size);
-  const pieces = openPieces(reader, size);
+  const { bundle, pieces } = openPieces(reader, size);
   const edge: Tile[] = [];
   for (let level = 0; level < levelsAt(size); level++) {
-    edge.push(openTile(hash, level === 0 ? leafHashes(hash, pieces) : storedHashes(reader, size, level)));
+    edge.push(openTile(hash, level === 0 ? leafHashes(hash, bundle) : storedHashes(reader, size, level)));
   }
-  return { size, root: edgeRoot(hash, edge) ?? emptyRoot(hash), edge, pieces };
+  return { size, root: edgeRoot(hash, edge) ?? emptyRoot(hash), edge, bundle, pieces };
 }
 
 /** A batch beyond `size` would have left one of these: the bundle it filled, or, in openPieces, a piece. */
@@ -34,8 +43,9 @@ function refuseStored(reader: HistoryReader, key: Uint8Array, size: number): voi
 }
 
 /** The pieces lie end to end, from the last full bundle to `size`, and nowhere else. */
-function openPieces(reader: HistoryReader, size: number): Piece[] {
-  const pieces: Piece[] = [];
+function openPieces(reader: HistoryReader, size: number): Pick<History, 'bundle' | 'pieces'> {
+  const bundle = emptyRoom(BUNDLE_BYTES);
+  const pieces: number[] = [];
   const start = size - edgeWidth(size, 0);
   let next = start;
   for (let version = start; version < start + TILE_WIDTH; version++) {
@@ -50,18 +60,18 @@ function openPieces(reader: HistoryReader, size: number): Piece[] {
     if (!Number.isInteger(count) || count === 0 || count > size - version) {
       throw corrupt(key, `holds ${entries.length} bytes in a log of ${size} entries`);
     }
+    bundle.bytes.set(entries, (version - start) * ENTRY_BYTES);
+    bundle.used += count;
+    pieces.push(version);
     next += count;
-    pieces.push({ first: version, entries });
   }
-  return pieces;
+  return { bundle, pieces };
 }
 
-function leafHashes(hash: Hash, pieces: readonly Piece[]): Uint8Array[] {
+function leafHashes(hash: Hash, { bytes, used }: Room): Uint8Array[] {
   const hashes: Uint8Array[] = [];
-  for (const { entries } of pieces) {
-    for (let at = 0; at < entries.length; at += ENTRY_BYTES) {
-      hashes.push(leafHash(hash, entries.subarray(at, at + ENTRY_BYTES)));
-    }
+  for (let at = 0; at < used * ENTRY_BYTES; at += ENTRY_BYTES) {
+    hashes.push(leafHash(hash, bytes.subarray(at, at + ENTRY_BYTES)));
   }
   return hashes;
 }

@@ -5,15 +5,16 @@ import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { assert } from '../errors.ts';
 import { nodeHash, pairHash } from './merkle.ts';
 import { TILE_HEIGHT, TILE_WIDTH } from './position.ts';
+import { emptyRoom, type Room, roomBehind } from './room.ts';
 
 export interface Tile {
   /** Number of hashes in row 0. */
   readonly width: number;
-  /** Rows 0 to 7, each with room for all its nodes. */
-  readonly rows: Uint8Array;
+  /** Rows 0 to 7, each with room for all its nodes. Only those over the first `width` hashes are this tile's. */
+  readonly rows: Room;
 }
 
-/** A tile that nobody else sees yet. */
+/** A tile at whose end nobody else goes on. */
 export interface GrowingTile extends Tile {
   width: number;
 }
@@ -34,20 +35,22 @@ function rowStart(row: number): number {
 }
 
 export function emptyTile(): GrowingTile {
-  return { width: 0, rows: new Uint8Array(ROWS_BYTES) };
+  return { width: 0, rows: emptyRoom(ROWS_BYTES) };
 }
 
-export function copyTile(tile: Tile): GrowingTile {
-  return { width: tile.width, rows: new Uint8Array(tile.rows) };
+/** A tile that begins with what this one holds. */
+export function growingTile({ width, rows }: Tile): GrowingTile {
+  return { width, rows: roomBehind(rows, width) };
 }
 
 /** Adds a hash and every node that it completes. The hash that fills the tile returns the tile's root, which belongs one level up. */
 export function pushHash(hash: Hash, tile: GrowingTile, added: Uint8Array): Uint8Array | undefined {
   assert(tile.width < TILE_WIDTH, 'a full tile grows');
-  const { rows } = tile;
+  const rows = tile.rows.bytes;
   let node = added;
   let position = tile.width;
   tile.width++;
+  tile.rows.used = tile.width;
   for (let row = 0; row < TILE_HEIGHT; row++) {
     const at = (rowStart(row) + position) * DIGEST_BYTES;
     rows.set(node, at);
@@ -70,12 +73,12 @@ export function tilePeaks(tile: Tile): Uint8Array[] {
 
 export function tileNode(tile: Tile, row: number, position: number): Uint8Array {
   assert(position < tile.width >> row, `node ${position} of row ${row} in a tile of width ${tile.width}`);
-  return hashAt(tile.rows, rowStart(row) + position);
+  return hashAt(tile.rows.bytes, rowStart(row) + position);
 }
 
 /** The hashes of a tile in the form of the store while it grows, and of C2SP. */
 export function tileHashes(tile: Tile): Uint8Array {
-  return new Uint8Array(tile.rows.subarray(0, tile.width * DIGEST_BYTES));
+  return new Uint8Array(tile.rows.bytes.subarray(0, tile.width * DIGEST_BYTES));
 }
 
 /** A full tile in the form of the store. */
@@ -84,7 +87,7 @@ export function storedTile(tile: Tile): Uint8Array {
   for (const [row, slot] of keptRows) {
     const from = rowStart(row);
     const to = from + (TILE_WIDTH >> row);
-    value.set(tile.rows.subarray(from * DIGEST_BYTES, to * DIGEST_BYTES), slot * DIGEST_BYTES);
+    value.set(tile.rows.bytes.subarray(from * DIGEST_BYTES, to * DIGEST_BYTES), slot * DIGEST_BYTES);
   }
   return value;
 }

@@ -2,7 +2,7 @@
 // holds what the state has let go of. Full tiles and bundles never change, so a view stays right while newer batches are written.
 import { type Hash } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
-import { type History, joinPieces } from './append.ts';
+import { growingEntries, type History } from './append.ts';
 import { ENTRY_BYTES } from './entry.ts';
 import { BUNDLE_BYTES, bundleKey, type HistoryReader, readStored, tileKey } from './layout.ts';
 import { emptyRoot, nodeHash } from './merkle.ts';
@@ -98,9 +98,9 @@ function runAt(view: HistoryView, version: number): EntryRun {
   return { first: bundle * TILE_WIDTH, entries: bundleEntries(view, bundle) };
 }
 
-/** The entries of a bundle, all that there are in this view. The bundle must have begun. */
+/** The entries of a bundle, all that there are in this view, not to be written to. The bundle must have begun. */
 export function bundleEntries({ history, reader }: HistoryView, bundle: number): Uint8Array {
-  if (bundle === edgeTile(history.size, 0)) return joinPieces(history.pieces);
+  if (bundle === edgeTile(history.size, 0)) return growingEntries(history);
   return readStored(reader, bundleKey(bundle), BUNDLE_BYTES);
 }
 
