@@ -66,7 +66,6 @@ export async function openTestNode(options: TestNodeOptions = {}): Promise<TestN
   const logs: ClusterLog[] = [];
   const parts: NodeParts = {
     identity: disks.identity,
-    store,
     durable,
     async openLog(hooks) {
       const log = await openClusterLog({

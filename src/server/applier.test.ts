@@ -20,7 +20,10 @@ interface Bench {
 
 const payload = encodeRecord({ time: 1, requests: [{ key: undefined, eventDigests: new Uint8Array(32) }] });
 
-function openBench(more: Pick<ApplierOptions, 'syncBytes'> = {}, failAt?: number): Bench {
+function openBench(
+  more: Pick<ApplierOptions, 'syncBytes'> = {},
+  { failAt, writeFails = false }: { failAt?: number; writeFails?: boolean } = {},
+): Bench {
   const steps: string[] = [];
   const failures: QedError[] = [];
   const appends: { resolve: (index: number) => void; reject: (error: QedError) => void }[] = [];
@@ -55,13 +58,16 @@ function openBench(more: Pick<ApplierOptions, 'syncBytes'> = {}, failAt?: number
           }),
         );
       },
+      flush: ({ durable } = { durable: false }) => {
+        if (durable) steps.push('sync');
+        return writeFails ? Promise.reject(new QedError('store-full', 'no space')) : Promise.resolve();
+      },
       balloon: {
         get appliedIndex() {
           return appliedIndex;
         },
       },
     },
-    sync: () => Promise.resolve(void steps.push('sync')),
     onFailure: (error: QedError) => void failures.push(error),
   };
   return {
@@ -109,7 +115,7 @@ it('passes on why an append was refused, and goes on', async () => {
 });
 
 it('says that the outcome is unknown to all who wait when a record cannot be applied, and proposes nothing more', async () => {
-  const { applier, settleAppend, commit, failures } = openBench({}, 2);
+  const { applier, settleAppend, commit, failures } = openBench({}, { failAt: 2 });
   const answers = [0, 1, 2].map(() => codeOfPromise(applier.propose(payload)));
   const reached = codeOfPromise(applier.reach(3));
   settleAppend(0, 1);
@@ -124,6 +130,20 @@ it('says that the outcome is unknown to all who wait when a record cannot be app
   expect(await codeOfPromise(applier.propose(payload))).toBe('store-closed');
   expect(failures.map(({ code }) => code)).toEqual(['store-full']);
   expect(applier.failure?.code).toBe('store-full');
+  await applier.close();
+});
+
+it('answers what is applied, and stops when it cannot be written to the database a moment later', async () => {
+  const { applier, settleAppend, commit, failures } = openBench({}, { writeFails: true });
+  const answer = versionOf(applier.propose(payload));
+  const waiting = codeOfPromise(applier.propose(payload));
+  settleAppend(0, 1);
+  settleAppend(1, 2);
+  commit(1);
+  expect(await answer).toBe(1);
+  expect(await waiting).toBe('outcome-unknown');
+  expect(failures.map(({ code }) => code)).toEqual(['store-full']);
+  expect(await codeOfPromise(applier.propose(payload))).toBe('store-closed');
   await applier.close();
 });
 

@@ -1,6 +1,8 @@
 // Applies what the replicated log has committed, record after record, and tells those who proposed a record what it led to.
 //
 // One loop, from the last applied record on: after a start it works through what the database missed, by the same steps as ever after.
+// What is applied is in the log, durably, and can be proven; so it is answered before it is in the database, where it comes with what follows it in
+// the next moments.
 // A database that cannot be written, or a log that cannot be read, ends the loop for good: `failure` says why, and who waits is told that
 // the outcome is unknown, because the record is in the log and the next start will apply it.
 // A database that catches up from peers jumps over records: `moved` says so, and who waits for one of them is told the same.
@@ -11,12 +13,10 @@ import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts
 
 export interface ApplierOptions {
   readonly log: Pick<ReplicatedLog, 'append' | 'committed' | 'compact'>;
-  readonly durable: Pick<DurableBalloon, 'applyAll'> & {
+  readonly durable: Pick<DurableBalloon, 'applyAll' | 'flush'> & {
     readonly balloon: { readonly appliedIndex: number };
   };
-  /** Makes everything applied so far durable in the database. Called now and then, before the log may forget it. */
-  readonly sync: () => Promise<void>;
-  /** Record bytes between two syncs. */
+  /** Record bytes until the database is made durable, and the log may forget them. */
   readonly syncBytes?: number;
   readonly onFailure: (failure: QedError) => void;
   /** A record was applied. Must not throw. */
@@ -42,14 +42,17 @@ interface Waiter<Result> {
 }
 
 const SYNC_BYTES = 64 * 1024 * 1024;
+/** How long what is applied may wait until it is written to the database. */
+const WRITE_MS = 50;
 
 export function startApplier(options: ApplierOptions): Applier {
-  const { log, durable, sync, syncBytes = SYNC_BYTES, onFailure } = options;
+  const { log, durable, syncBytes = SYNC_BYTES, onFailure } = options;
   const stop = new AbortController();
   let position = durable.balloon.appliedIndex;
   let unsyncedBytes = 0;
   let failure: QedError | undefined;
   let hasEnded = false;
+  let writeTimer: NodeJS.Timeout | undefined;
   /** Appends on their way. While there are any, a record may be applied before its proposer has learned its index. */
   let proposing = 0;
   const early = new Map<number, Applied>();
@@ -65,6 +68,7 @@ export function startApplier(options: ApplierOptions): Applier {
           settle(group[at]!.index, applied);
           at += 1;
         }
+        writeTimer ??= setTimeout(write, WRITE_MS);
         if (stop.signal.aborted) return;
       }
       if (unsyncedBytes >= syncBytes) await compact();
@@ -101,22 +105,31 @@ export function startApplier(options: ApplierOptions): Applier {
     options.onApplied?.();
   }
 
+  function write(): void {
+    writeTimer = undefined;
+    durable.flush().catch(fail);
+  }
+
   /** First the database is durable, then the log may forget. */
   async function compact(): Promise<void> {
-    await sync();
+    const { appliedIndex } = durable.balloon;
+    await durable.flush({ durable: true });
     unsyncedBytes = 0;
-    await log.compact(durable.balloon.appliedIndex);
+    await log.compact(appliedIndex);
   }
 
   function fail(error: unknown): void {
+    if (failure) return;
     failure =
       error instanceof QedError ? error : new QedError('bug', 'a record cannot be applied', { cause: error });
+    stop.abort();
     onFailure(failure);
   }
 
   /** Nobody is left waiting. */
   function end(): void {
     hasEnded = true;
+    clearTimeout(writeTimer);
     for (const { reject } of waiters.values()) reject(unknownOutcome(failure));
     for (const { reject } of reachers)
       reject(failure ?? new QedError('store-closed', 'the node is stopping'));

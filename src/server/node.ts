@@ -13,7 +13,6 @@ import { type ClusterLog, type MemberStatus } from '../replication/cluster-log.t
 import { type MemberRecord } from '../replication/members.ts';
 import { type LogStatus } from '../replication/replicated-log.ts';
 import { type BalloonEvent, type DurableBalloon } from '../storage/durable-balloon.ts';
-import { type Store } from '../storage/store.ts';
 import { batcherLimits, createBatcher, type Added, type AddRequest, type BatcherLimits } from './batcher.ts';
 import { registerClusterFigures } from './cluster-figures.ts';
 import { createCosigning, type Cosigning } from './cosigning.ts';
@@ -99,7 +98,6 @@ export interface Node {
 }
 
 export interface NodeParts {
-  readonly store: Store;
   readonly identity: Identity;
   readonly durable: DurableBalloon;
   readonly openLog: (hooks: LogHooks) => Promise<ClusterLog>;

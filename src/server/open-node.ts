@@ -86,7 +86,7 @@ export async function openNode(options: OpenNodeOptions): Promise<Node> {
       database: await sizeOf(join(path, 'db')),
       log: await sizeOf(raftPath),
     });
-    const parts = { store, identity, payloads, durable, openLog, hash: nativeHash, storageBytes };
+    const parts = { identity, payloads, durable, openLog, hash: nativeHash, storageBytes };
     return await composeNode(parts, options);
   } catch (error) {
     for (const close of opened.reverse()) await close().catch(() => undefined);

@@ -67,7 +67,6 @@ async function open(place: Place, start: 'found' | Joined = 'found'): Promise<Re
   place.durable = durable;
   place.replica = await openReplica({
     openLog,
-    store,
     durable,
     hash: nativeHash,
     identity: {

@@ -10,7 +10,6 @@ import { type ClusterEvent, type ClusterLog, type ClusterLogOptions } from '../r
 import { type AppendOptions, type LogStatus } from '../replication/replicated-log.ts';
 import { type Peer } from '../replication/transport.ts';
 import { type Applied, type DurableBalloon } from '../storage/durable-balloon.ts';
-import { type Store } from '../storage/store.ts';
 import { startApplier, type Applier } from './applier.ts';
 import { type HealthWatch } from './health.ts';
 import { type Identity } from './identity.ts';
@@ -26,7 +25,6 @@ export type ReplicaEvent =
 
 export interface ReplicaOptions {
   readonly openLog: (hooks: LogHooks) => Promise<ClusterLog>;
-  readonly store: Store;
   readonly durable: DurableBalloon;
   readonly hash: Hash;
   readonly identity: Identity;
@@ -56,7 +54,7 @@ const ANSWER_MS = 20_000;
 
 /** Resolves when all that this node knows to be committed is applied; what it has to fetch from peers may come later. */
 export async function openReplica(options: ReplicaOptions): Promise<Replica> {
-  const { durable, store, identity, watch, onEvent } = options;
+  const { durable, identity, watch, onEvent } = options;
   const { balloon } = durable;
   const stop = new AbortController();
   let log: ClusterLog | undefined = undefined;
@@ -106,7 +104,6 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     applier = startApplier({
       log: opened(),
       durable,
-      sync: () => store.write([], { durable: true }),
       onFailure: watch.noteFailedWrite,
       onApplied: options.onApplied,
     });

@@ -17,7 +17,7 @@ import {
   type NextRecord,
 } from './durable-balloon.ts';
 import { SEGMENT_LEAVES } from './image.ts';
-import { memoryDisk, openMemoryStore, type MemoryDisk } from './memory.ts';
+import { crashDisk, memoryDisk, openMemoryStore, type MemoryDisk } from './memory.ts';
 import { type Store } from './store.ts';
 
 const START = 1_760_000_000_000;
@@ -221,6 +221,110 @@ describe('balloon on a store', () => {
     expect(log(10)).toBe('repeated');
     expect(log(9)).toBe('logged');
     expect(rows.size).toBe(REQUESTS_MAX);
+  });
+});
+
+describe('records that can be had again', () => {
+  it.each([31, 32, 33])('are written by and by, and applied again after a crash, seed %i', async (seed) => {
+    const random = seededRandom(seed);
+    const known: Uint8Array[] = [];
+    const records = Array.from({ length: 40 }, (_, at) => randomRecord(random, known, at));
+    const twin = await openDurableBalloon({ store: openMemoryStore(), hash: nativeHash });
+    const digests = [''];
+    const ends: number[] = [];
+    for (const [at, record] of records.entries()) {
+      const { snapshot } = await twin.apply(at + 1, record);
+      digests.push(digestsOf(twin).join());
+      for (let version = ends.length; version <= snapshot.version; version++) ends.push(snapshot.version);
+    }
+    const disk = memoryDisk();
+    for (let crashes = 0, applied = 0, safe = 0; applied < records.length; crashes++) {
+      const log = await openDurableBalloon({
+        store: openMemoryStore(disk),
+        hash: nativeHash,
+        durable: false,
+      });
+      const { balloon } = log;
+      expect(balloon.appliedIndex).toBeGreaterThanOrEqual(safe);
+      expect(balloon.appliedIndex).toBeLessThanOrEqual(applied);
+      expect(digestsOf(log).join()).toBe(digests[balloon.appliedIndex]);
+      for (let count = 1 + random.below(8); count > 0 && balloon.appliedIndex < records.length; count--) {
+        applied = balloon.appliedIndex + 1;
+        await log.apply(applied, records[applied - 1]!);
+        expect(digestsOf(log).join()).toBe(digests[applied]);
+        const version = random.below(balloon.size);
+        expect(balloon.membership(balloon.entry(version).eventDigest).proof.exists).toBe(true);
+        if (random.chance(0.3)) await log.flush();
+        if (random.chance(0.1)) expect(await log.batchEnd(version)).toBe(ends[version]);
+        if (random.chance(0.1)) {
+          await log.flush({ durable: true });
+          safe = applied;
+        }
+      }
+      expect(crashes).toBeLessThan(1000);
+      if (random.chance(0.2)) {
+        await log.close();
+        safe = applied;
+      } else crashDisk(disk, random.below(4));
+      expect((await stranger(disk, 20)).problems).toEqual([]);
+    }
+    await twin.close();
+  });
+
+  it('reach the store when they are flushed, when there are many of them, and at the end', async () => {
+    const random = seededRandom(34);
+    const record = (events: number) => ({
+      time: START,
+      requests: [{ key: undefined, eventDigests: random.bytes(32 * events) }],
+    });
+    const disk = memoryDisk();
+    const store = openMemoryStore(disk);
+    let writes = 0;
+    const counted: Store = {
+      ...store,
+      write: (...given) => {
+        writes += 1;
+        return store.write(...given);
+      },
+    };
+    const log = await openDurableBalloon({ store: counted, hash: nativeHash, durable: false });
+    for (let index = 1; index <= 20; index++) await log.apply(index, record(10));
+    expect(writes).toBe(0);
+    await log.flush();
+    await log.apply(21, record(10));
+    await log.flush();
+    expect(writes).toBe(2);
+    for (let index = 22; writes === 2; index++) await log.apply(index, record(1000));
+    expect(log.balloon.size).toBeLessThan(20_000);
+    await log.apply(1000, record(3));
+    const [{ size }, digests] = [log.balloon, digestsOf(log)];
+    await log.close();
+    expect(await stranger(disk)).toMatchObject({ problems: [], size });
+    const again = await openDurableBalloon({ store: openMemoryStore(disk), hash: nativeHash });
+    expect(digestsOf(again)).toEqual(digests);
+    await again.close();
+  });
+
+  it.each<Break>(['lost', 'done'])('are all or none written when a write fails (%s)', async (kind) => {
+    const random = seededRandom(35);
+    const record = () => ({
+      time: START,
+      requests: [{ key: random.bytes(16), eventDigests: random.bytes(32 * 100) }],
+    });
+    const disk = memoryDisk();
+    const store = breakWrite(openMemoryStore(disk), 1, kind);
+    const log = await openDurableBalloon({ store, hash: nativeHash, durable: false });
+    await log.apply(1, record());
+    await log.flush();
+    for (const index of [2, 3, 4]) await log.apply(index, record());
+    await expect(log.flush()).rejects.toMatchObject({ code: 'store-failed' });
+    await expect(log.apply(5, record())).rejects.toMatchObject({ code: 'store-closed' });
+    expect(log.balloon.size).toBe(400);
+    for (const version of [0, 150, 399]) expect(log.balloon.snapshotAt(version).snapshot.time).toBe(START);
+    await log.close();
+    const report = await stranger(disk);
+    expect(report.problems).toEqual([]);
+    expect(report.size).toBe(kind === 'done' ? 400 : 100);
   });
 });
 

@@ -1,10 +1,14 @@
 // The balloon on a store: plan, one atomic write, commit. And recovery, which is the same path: open the trees from the stored bytes,
 // load the image of the hyper tree, replay the entries after it, and compare with the digest that the last entry carries.
 //
-// It promises: when `apply` resolves, the record is written as the store promises, and visible; until then nobody sees a part of it.
+// It promises: when `apply` resolves, the record is written durably, and visible; until then nobody sees a part of it.
 // When a write fails its outcome is unknown: nothing of it is shown, and every later `apply` is refused until the log is opened again.
 // Of several records, or batches of a peer, that go into one write, those before the last are shown a moment before it: they are committed, or
 // under a signed digest, already.
+//
+// Where the records can be had again from a log of one's own (`durable: false`), they are committed when they come here. Then `apply` resolves
+// when the record is visible, and what it writes is gathered until `flush`: most rows of the history tree's end are replaced a few records later,
+// and never reach the disk. What a crash loses of it is applied again. Nothing is lost from the middle: one write has it all or nothing.
 //
 // Two marks outlive a restart. While batches of a peer are adopted, the table of requests is not that of the trees: no record may be applied before
 // it is replaced. And a node whose digests differ from its cluster's applies nothing more, ever.
@@ -20,7 +24,7 @@ import { type HistoryReader } from '../history/layout.ts';
 import { gatherWrites } from './gathered.ts';
 import { type ImageWriter } from './image.ts';
 import { openHyper, type BalloonEvent } from './open-hyper.ts';
-import { type Store, type Write } from './store.ts';
+import { type Range, type Store, type Write } from './store.ts';
 
 export { type BalloonEvent } from './open-hyper.ts';
 
@@ -29,7 +33,7 @@ export interface DurableBalloonOptions {
   readonly hash: Hash;
   /** Where the image of the hyper tree is kept. Without it every opening replays all entries. */
   readonly imagePath?: string;
-  /** False where the records can be had again from a log of one's own: then batches are written without waiting for the disk. */
+  /** False where the records can be had again from a log of one's own: then they are written by `flush`, without waiting for the disk. */
   readonly durable?: boolean;
   /** What an operator should know: progress of a long opening, an image that is damaged or cannot be written. */
   readonly onEvent?: (event: BalloonEvent) => void;
@@ -78,6 +82,8 @@ export interface DurableBalloon {
    * one of them hold; those before it are adopted.
    */
   readonly adopt: (batches: readonly ForeignBatch[]) => Promise<void>;
+  /** Writes what is gathered; with `durable` everything applied so far survives a crash of the machine when it resolves. */
+  readonly flush: (options?: { readonly durable: boolean }) => Promise<void>;
   /** Ends the adopting of batches with the peer's table of requests, all of it durable. False when that is no table for this log. */
   readonly endAdoption: (requestRows: Uint8Array) => Promise<boolean>;
   /** Whether batches were adopted and the table of requests is still missing. */
@@ -95,6 +101,8 @@ export interface DurableBalloon {
 
 /** Events that go into one write, one record more or less. Until it begins, nothing else runs: some tens of milliseconds. */
 export const GROUP_EVENTS = 4_096;
+/** As much is gathered at most, one group more or less. */
+const GATHERED_BYTES = 1024 * 1024;
 
 /** One record of several that go into one write. */
 interface Step {
@@ -114,9 +122,8 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
   const requests = new Requests(hash);
   for await (const [key, value] of store.range({ from: requestsFrom, to: requestsTo }))
     requests.load(key, value);
+  const durable = options.durable ?? true;
   let failure: unknown;
-  /** Ranges are read from the store itself, so they wait for what is being written. */
-  let flushing: Promise<void> = Promise.resolve();
   let isAdopting = store.get(ADOPTING_KEY) !== undefined;
   let divergence = readDivergence(store.get(DIVERGED_KEY));
 
@@ -163,10 +170,12 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     }
     const last = steps.at(-1);
     gathered.add(alsoWrite);
-    await flush().catch((error: unknown) => {
-      last?.forget();
-      throw error;
-    });
+    if (!durable) last?.show();
+    if (durable || gathered.bytes > GATHERED_BYTES)
+      await flush().catch((error: unknown) => {
+        last?.forget();
+        throw error;
+      });
     last?.show();
     image?.follow(balloon.hyper);
     return steps.map(({ applied }) => applied);
@@ -209,7 +218,8 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     if (isSame && snapshot) return { snapshot, outcomes: [] };
     const text = describeDivergence(index, own, theirs);
     divergence = diverged(text);
-    await write([{ type: 'put', key: DIVERGED_KEY, value: encodeUtf8(text) }], true);
+    gathered.add([{ type: 'put', key: DIVERGED_KEY, value: encodeUtf8(text) }]);
+    await flush({ durable: true });
     throw divergence;
   }
 
@@ -241,12 +251,19 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     isAdopting = true;
   }
 
-  async function flush(): Promise<void> {
-    flushing = gathered.flush({ durable: options.durable ?? true });
-    await flushing.catch((error: unknown) => {
+  async function flush(options = { durable }): Promise<void> {
+    try {
+      await gathered.flush(options);
+    } catch (error) {
       failure = error;
       throw error;
-    });
+    }
+  }
+
+  /** Ranges are read from the store itself, so what is gathered has to be there. */
+  async function* range(range: Range): ReturnType<Store['range']> {
+    await flush({ durable: false });
+    yield* store.range(range);
   }
 
   async function endAdoption(requestRows: Uint8Array): Promise<boolean> {
@@ -254,10 +271,11 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     const rows = Requests.replacement(requestRows, balloon.size);
     if (!rows) return false;
     const writes: Write[] = [{ type: 'del', key: ADOPTING_KEY }];
-    for await (const [key] of store.range({ from: requestsFrom, to: requestsTo }))
+    for await (const [key] of range({ from: requestsFrom, to: requestsTo }))
       writes.push({ type: 'del', key });
     for (const { key, value } of rows) writes.push({ type: 'put', key, value });
-    await write(writes, true);
+    gathered.add(writes);
+    await flush({ durable: true });
     isAdopting = false;
     requests.clear();
     for (const { key, value } of rows) requests.load(key, value);
@@ -265,9 +283,8 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
   }
 
   async function batchEnds(from: number, to: number, limit: number): Promise<readonly BatchEnd[]> {
-    await flushing;
     const ends: BatchEnd[] = [];
-    for await (const [key, value] of store.range({ from: batchKey(from), to: batchKey(to), limit })) {
+    for await (const [key, value] of range({ from: batchKey(from), to: batchKey(to), limit })) {
       const [version, index] = [batchKeyVersion(key), batchIndex(value)];
       if (version === undefined || index === undefined)
         throw new QedError('store-corrupt', 'the stored log is damaged: the end of a batch cannot be read');
@@ -276,19 +293,9 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     return ends;
   }
 
-  async function write(writes: readonly Write[], durable = options.durable ?? true): Promise<void> {
-    try {
-      await store.write(writes, { durable });
-    } catch (error) {
-      failure = error;
-      throw error;
-    }
-  }
-
   async function batchEnd(version: number): Promise<number> {
     balloon.checkVersion(version);
-    await flushing;
-    for await (const [key] of store.range({ from: batchKey(version), limit: 1 })) {
+    for await (const [key] of range({ from: batchKey(version), limit: 1 })) {
       const end = batchKeyVersion(key);
       if (end !== undefined && end < balloon.size) return end;
     }
@@ -303,6 +310,7 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     apply,
     applyAll,
     adopt,
+    flush,
     endAdoption,
     get isAdopting() {
       return isAdopting;
@@ -315,6 +323,8 @@ export async function openDurableBalloon(options: DurableBalloonOptions): Promis
     batchEnd,
     async close() {
       await image?.close();
+      // What cannot be written is applied again from the log.
+      await flush({ durable: false }).catch(() => undefined);
       await store.close();
     },
   };

@@ -5,26 +5,55 @@ import { type Store, type Write } from './store.ts';
 export interface Gathered {
   /** As of the store, with the gathered writes in it. */
   readonly get: Store['get'];
+  /** Bytes of what is gathered, whatever replaced it since included. */
+  readonly bytes: number;
+  /** The arrays belong to the gathered writes from now on. */
   readonly add: (writes: readonly Write[]) => void;
-  /** Writes everything that was added; of several writes to a key the last one. */
+  /**
+   * Writes everything that was added, in one piece; of several writes to a key the last one. Flushes follow each other, and more may be added
+   * meanwhile. When one fails so does every later one.
+   */
   readonly flush: (options: { readonly durable: boolean }) => Promise<void>;
 }
 
 export function gatherWrites(store: Store): Gathered {
-  const gathered = new Map<string, Write>();
+  let gathered = new Map<string, Write>();
+  /** What is on its way to the store. */
+  let writing = new Map<string, Write>();
+  let bytes = 0;
+  let last: Promise<void> = Promise.resolve();
+
+  async function write(options: { readonly durable: boolean }): Promise<void> {
+    if (gathered.size === 0 && !options.durable) return;
+    writing = gathered;
+    gathered = new Map();
+    bytes = 0;
+    await store.write([...writing.values()], options);
+    writing = new Map();
+  }
+
   return {
     get(key) {
-      const write = gathered.size === 0 ? undefined : gathered.get(nameOf(key));
-      if (write === undefined) return store.get(key);
-      return write.type === 'put' ? write.value.slice() : undefined;
+      if (gathered.size === 0 && writing.size === 0) return store.get(key);
+      const name = nameOf(key);
+      const found = gathered.get(name) ?? writing.get(name);
+      if (found === undefined) return store.get(key);
+      return found.type === 'put' ? found.value.slice() : undefined;
+    },
+    get bytes() {
+      return bytes;
     },
     add(writes) {
-      for (const write of writes) gathered.set(nameOf(write.key), write);
+      for (const one of writes) {
+        gathered.set(nameOf(one.key), one);
+        bytes += one.key.length + (one.type === 'put' ? one.value.length : 0);
+      }
     },
-    async flush(options) {
-      if (gathered.size === 0) return;
-      await store.write([...gathered.values()], options);
-      gathered.clear();
+    flush(options) {
+      const mine = last.then(() => write(options));
+      last = mine;
+      mine.catch(() => undefined);
+      return mine;
     },
   };
 }
