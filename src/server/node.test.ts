@@ -1,7 +1,6 @@
 // A node across restarts, crashes and failures of its disks. After each of them a stranger's check of everything that was acknowledged.
 import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate as turn } from 'node:timers/promises';
 import { formatIncremental, formatMembership, formatSignedSnapshot } from '../balloon/proof.ts';
 import { verifyIncremental, verifyMembership, verifySignedSnapshot } from '../balloon/verify.ts';
 import { parseVkey } from '../crypto/vkey.ts';
