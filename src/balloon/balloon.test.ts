@@ -397,6 +397,22 @@ describe('stored bytes that were changed', () => {
     }
   });
 
+  it('the tile that the last entry fills, while the log is open: only what is behind the entry itself', () => {
+    const full = memoryBalloon(nativeHash);
+    full.apply(batchOf(1, known.slice(0, 256)));
+    const tile = full.values.get(tileKey(0, 0))!;
+    const right = JSON.stringify(full.balloon.snapshotAt(255));
+    for (const slot of [254, 252, 248, 286, 284, 280, 290, 288]) {
+      const changed = tile.slice();
+      changed[slot * 32 + 9]! ^= 1;
+      full.values.values.set(keyName(tileKey(0, 0)), changed);
+      expect(codeOf(() => full.balloon.snapshotAt(255))).toBe('store-corrupt');
+    }
+    full.values.values.set(keyName(tileKey(0, 0)), tile);
+    full.values.values.delete(keyName(bundleKey(0)));
+    expect(JSON.stringify(full.balloon.snapshotAt(255))).toBe(right);
+  });
+
   it('an entry that is asked for by its version', () => {
     const bundle = log.values.get(bundleKey(0))!.slice();
     bundle[7 * 72]! ^= 1;

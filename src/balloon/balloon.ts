@@ -177,18 +177,25 @@ export class Balloon {
     return { start, end, hashes };
   }
 
-  /** The snapshot of the batch that ends with `version`, with its audit proof. */
+  /**
+   * The snapshot of the batch that ends with `version`, with its audit proof. The present one was computed from its record, so it needs no root
+   * that ties it to the present. What was read is its audit proof, where the last entry fills a tile, and, behind an opening, its entry; the
+   * one check that the proof leads from the entry to the root finds damage in both.
+   */
   snapshotAt(version: number): { snapshot: Snapshot; audit: readonly Uint8Array[] } {
     this.checkVersion(version);
-    const { view } = this;
-    const historyDigest = this.#rootAfter(version);
-    const snapshot: Snapshot = { version, historyDigest, ...readEntry(view, version) };
-    const audit = inclusionProof(view, version, version + 1);
+    const present = this.#present();
+    const snapshot = version === present.version ? present : this.#readSnapshot(version);
+    const audit = inclusionProof(this.view, version, version + 1);
     const leaf = leafHash(this.#hash, encodeEntry(snapshot));
     if (!checkInclusion(this.#hash, leaf, version, version + 1, audit, snapshot.historyDigest)) {
       throw corrupt(`entry ${version} is not under the history digest of size ${version + 1}`);
     }
     return { snapshot, audit };
+  }
+
+  #readSnapshot(version: number): Snapshot {
+    return { version, historyDigest: this.#rootAfter(version), ...readEntry(this.view, version) };
   }
 
   /**
