@@ -1,5 +1,6 @@
 // Tests run straight from the TypeScript sources, as ES modules.
 export default {
+  globalSetup: './testutils/bundle-programs.js',
   testEnvironment: 'node',
   roots: ['<rootDir>/cmd', '<rootDir>/src', '<rootDir>/agents', '<rootDir>/testutils'],
   testMatch: ['**/*.test.ts'],

@@ -1,10 +1,8 @@
 // `qed client` as a process of its own: exit codes, variables, standard input, and what others can see of the API key.
 import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { logTransport } from '../testutils/log-transport.ts';
+import { programPath } from '../testutils/programs.ts';
 import { API_KEY, withServedLog } from '../testutils/served-log.ts';
-
-const QED = fileURLToPath(new URL('qed.ts', import.meta.url));
 
 interface Ran {
   readonly out: string;
@@ -14,7 +12,7 @@ interface Ran {
 function qed(args: readonly string[], env: Record<string, string> = {}, stdin = ''): Promise<Ran> {
   return new Promise((resolve, reject) => {
     const clean = Object.entries(process.env).filter(([name]) => !name.startsWith('QED_'));
-    const child = spawn(process.execPath, ['--import', 'tsx', QED, 'client', ...args], {
+    const child = spawn(process.execPath, [programPath('qed'), 'client', ...args], {
       env: { ...Object.fromEntries(clean), ...env },
     });
     let out = '';

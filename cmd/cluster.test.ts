@@ -1,8 +1,9 @@
-// qed cluster on real node processes, run from the sources. The commands themselves run in this process, which is faster.
+// qed cluster on real node processes. The commands themselves run in this process, which is faster.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { programPath } from '../testutils/programs.ts';
 import { runCommand, type Ran } from '../testutils/run-client.ts';
 import { until } from '../testutils/until.ts';
 import { addClusterTo } from './cluster.ts';
@@ -12,6 +13,9 @@ import { dataPath, openCluster, pidPath, urlOf } from './cluster/layout.ts';
 import { alone } from './cluster/pids.ts';
 import { lookAt, stopNode } from './cluster/processes.ts';
 import { signedOf } from './cluster/views.ts';
+
+// As if this process were that program: nodes are started as it was.
+process.argv[1] = programPath('qed');
 
 let parent = '';
 let directory = '';

@@ -1,4 +1,4 @@
-// qed start and qed generate as real processes, run from the sources: first start, second start, signals, kill -9.
+// qed start and qed generate as real processes: first start, second start, signals, kill -9.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -9,10 +9,9 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { verifyMembership } from '../src/balloon/verify.ts';
 import { parseVkey } from '../src/crypto/vkey.ts';
+import { programPath } from '../testutils/programs.ts';
 import { run as main } from './main.ts';
 import { jest } from '@jest/globals';
-
-const QED = ['--import', 'tsx', resolve('cmd/qed.ts')];
 
 let directory = '';
 const children: ChildProcess[] = [];
@@ -38,7 +37,7 @@ function launch(
   args: readonly string[],
   env: Record<string, string> = {},
 ): Running & { greeted: Promise<void> } {
-  const child = spawn(process.execPath, [...QED, ...args], {
+  const child = spawn(process.execPath, [programPath('qed'), ...args], {
     cwd: resolve('.'),
     env: { PATH: process.env['PATH'], ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

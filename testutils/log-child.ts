@@ -1,7 +1,7 @@
-// A process that writes to the log of a cluster of one, for tests that kill it or fill its disk. Run it with `node --import tsx`.
+// A process that writes to the log of a cluster of one, for tests that kill it or fill its disk.
 //   write DIRECTORY   appends for ever, 16 records on their way at once; a line for each answer: the index
 //   fill DIRECTORY    appends until the disk is full, makes room, and opens again; prints what it saw as JSON
-import { rmSync, writeFileSync, writeSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { QedError } from '../src/errors.ts';
 import { type ReplicatedLog } from '../src/replication/replicated-log.ts';
@@ -19,8 +19,8 @@ async function write(directory: string): Promise<void> {
     for (;;) {
       const expected = next++;
       const index = await log.append(childPayload(expected));
-      // At once: a line that is out is an answer that was given.
-      writeSync(1, `${index === expected ? index : 'wrong index'}\n`);
+      // A line that is out is an answer that was given. On a pipe this waits until it is; writeSync fails instead when the reader is slow.
+      process.stdout.write(`${index === expected ? index : 'wrong index'}\n`);
       if (index % 100 === 0) await log.compact(index - 50);
     }
   };
@@ -41,7 +41,7 @@ async function fill(directory: string): Promise<void> {
   await log.append(childPayload(1));
   const after = await countRecords(log);
   await log.close();
-  writeSync(1, JSON.stringify({ acknowledged, again, kept, after }));
+  process.stdout.write(JSON.stringify({ acknowledged, again, kept, after }));
 }
 
 async function countRecords(log: ReplicatedLog): Promise<number> {

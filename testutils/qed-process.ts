@@ -1,9 +1,7 @@
 // `qed` as processes of their own, for tests of how they work together. Whatever a test leaves running is killed when it ends.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { programPath } from './programs.ts';
 import { until } from './until.ts';
-
-const QED = fileURLToPath(new URL('../cmd/qed.ts', import.meta.url));
 
 export interface QedProcess {
   /** All that it has printed so far, on either stream. */
@@ -30,7 +28,7 @@ export function qedProcesses(): Processes {
   );
   return {
     start(commandLine) {
-      const args = ['--import', 'tsx', QED, ...commandLine.trim().split(/\s+/)];
+      const args = [programPath('qed'), ...commandLine.trim().split(/\s+/)];
       const child = spawn(process.execPath, args, { env: environment });
       const one = follow(child);
       started.push(one);

@@ -8,7 +8,6 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, wri
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { extname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { createKeyFiles } from '../../src/crypto/keys.ts';
 import { LOG_KEY } from '../../src/crypto/vkey.ts';
@@ -151,11 +150,10 @@ function isFree(wanted: number): Promise<boolean> {
   });
 }
 
-/** This very program. Its sources need the loader that runs them. */
+/** This very program, as it was started. Its sources need the loader that runs them. */
 function runSelf(): Program {
-  const extension = extname(import.meta.url);
-  const entry = fileURLToPath(new URL(`../qed${extension}`, import.meta.url));
-  if (extension === '.js') return [process.execPath, entry];
+  const [, entry = ''] = process.argv;
+  if (extname(entry) !== '.ts') return [process.execPath, entry];
   return [process.execPath, '--import', createRequire(import.meta.url).resolve('tsx'), entry];
 }
 

@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { openAlone } from '../../testutils/cluster.ts';
 import { childPayload } from '../../testutils/log-child.ts';
+import { programPath } from '../../testutils/programs.ts';
 import { seededRandom } from '../../testutils/random.ts';
 
-const CHILD = ['--import', 'tsx', 'testutils/log-child.ts'];
+const CHILD = programPath('log-child');
 
 let directory = '';
 beforeEach(() => (directory = mkdtempSync(join(tmpdir(), 'qed-log-'))));
@@ -20,7 +21,7 @@ async function writeAndKill(
   answers: number,
   whileRunning: (child: ChildProcess) => Promise<void>,
 ): Promise<number> {
-  const child = spawn(process.execPath, [...CHILD, 'write', directory], {
+  const child = spawn(process.execPath, [CHILD, 'write', directory], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const exited = once(child, 'exit');
@@ -85,7 +86,7 @@ const isMountAllowed = spawnSync('unshare', ['-rm', 'mount', '-t', 'tmpfs', 'non
 (isMountAllowed ? it : it.skip)(
   'survives a full disk (skipped where unshare and mount are not allowed)',
   () => {
-    const script = `mount -t tmpfs -o size=2m none '${directory}' && exec "$0" ${CHILD.join(' ')} fill '${directory}'`;
+    const script = `mount -t tmpfs -o size=2m none '${directory}' && exec "$0" '${CHILD}' fill '${directory}'`;
     const { stdout } = spawnSync('unshare', ['-rm', 'sh', '-c', script, process.execPath], {
       encoding: 'utf8',
     });

@@ -5,6 +5,7 @@ import { chmod } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { programPath } from '../../testutils/programs.ts';
 import { seededRandom } from '../../testutils/random.ts';
 import { lastNumbered, openSmall } from '../../testutils/store-child.ts';
 import { withTempDir } from '../../testutils/temp.ts';
@@ -12,7 +13,7 @@ import { withTempDir } from '../../testutils/temp.ts';
 /** How the child describes an error. */
 type Refused = Record<'code' | 'message' | 'hint', string>;
 
-const CHILD = ['--import', 'tsx', 'testutils/store-child.ts'];
+const CHILD = programPath('store-child');
 
 /** Starts a writer and kills it once it has acknowledged so many writes. Gives the number of the last one. */
 async function writeAndKill(
@@ -20,7 +21,7 @@ async function writeAndKill(
   answers: number,
   whileRunning = () => Promise.resolve(),
 ): Promise<number> {
-  const child = spawn(process.execPath, [...CHILD, 'write', path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [CHILD, 'write', path], { stdio: ['ignore', 'pipe', 'inherit'] });
   const closed = once(child, 'close');
   let acknowledged = NaN;
   let count = 0;
@@ -73,7 +74,7 @@ it('names a directory that it may not write to, and what to do', async () => {
     const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
     if (!('uid' in nobody)) await chmod(path, 0o555);
     const options = { encoding: 'utf8', ...nobody } as const;
-    const { stdout } = spawnSync(process.execPath, [...CHILD, 'open', place], options);
+    const { stdout } = spawnSync(process.execPath, [CHILD, 'open', place], options);
     const refused = JSON.parse(stdout) as Refused;
     expect(refused.code).toBe('store-failed');
     expect(refused.message).toContain(`no permission to write the database at ${place}`);
@@ -92,7 +93,7 @@ if (!isMountAllowed)
 function onSmallDisk(script: string): Promise<unknown[]> {
   return withTempDir((dir) => {
     const mounted = `mount -t tmpfs -o size=3m none "$dir"; ${script}`;
-    const env = { ...process.env, dir, child: [process.execPath, ...CHILD].join(' ') };
+    const env = { ...process.env, dir, child: [process.execPath, CHILD].join(' ') };
     const { stdout } = spawnSync('unshare', ['-rm', 'sh', '-e', '-c', mounted], { encoding: 'utf8', env });
     const lines = stdout.trim().split('\n');
     return Promise.resolve(lines.map((line): unknown => JSON.parse(line)));
