@@ -7,7 +7,7 @@
 // While the edge to the parent is longer than one level, a value is taken up again, once a level, with an empty sibling, until it
 // stands at the node's top.
 import { BLOCK_BYTES, DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
-import { BLOCK_WORDS, HASH_WORDS, NONE, type Arena } from './arena.ts';
+import { BLOCK_WORDS, copyHash, HASH_WORDS, NONE, type Arena } from './arena.ts';
 import { DEPTH_MAX, LEAF_TAG } from './check.ts';
 
 /** Where a value belongs: the change of the parent and the side, in one number. The root has no parent. */
@@ -103,8 +103,8 @@ export class Changes {
       level.length = 0;
       [this.#open, this.#stillOpen] = [this.#stillOpen, this.#open];
     }
-    const at = Math.max(0, this.#rootValue) * HASH_WORDS;
-    return new Uint8Array(this.#values.slice(at, at + HASH_WORDS).buffer);
+    const at = Math.max(0, this.#rootValue) * DIGEST_BYTES;
+    return new Uint8Array(this.#values.buffer, at, DIGEST_BYTES).slice();
   }
 
   /** Writes the changes to their nodes. */
@@ -184,9 +184,7 @@ export class Changes {
           const to = i * BLOCK_WORDS + side * HASH_WORDS;
           const value = items[at + VALUE_AT + side]!;
           if (value === UNCHANGED) arena.readValue(items[at]!, side, input, to);
-          else
-            for (let word = 0; word < HASH_WORDS; word++)
-              input[to + word] = values[value * HASH_WORDS + word]!;
+          else copyHash(values, value * HASH_WORDS, input, to);
         }
       }
       this.#finish(changes, from, count, depth);
@@ -203,8 +201,7 @@ export class Changes {
         const at = changes.items[from + i]! * CHANGE_WORDS;
         const side = arena.keyBit(arena.leafBelow(this.#items[at]!), depth);
         const value = this.#valueOf(this.#items[at + PLACE_AT]!) * HASH_WORDS;
-        const to = i * BLOCK_WORDS + side * HASH_WORDS;
-        for (let word = 0; word < HASH_WORDS; word++) this.#input[to + word] = this.#values[value + word]!;
+        copyHash(this.#values, value, this.#input, i * BLOCK_WORDS + side * HASH_WORDS);
       }
       this.#finish(changes, from, count, depth);
     }

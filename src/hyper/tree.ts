@@ -249,7 +249,8 @@ class Insert {
     const arena = this.#arena;
     const order = this.#order;
     const met = new Int32Array(order.length).fill(this.root);
-    const under = Int32Array.from(order.keys());
+    const under = new Int32Array(order.length);
+    for (let i = 0; i < under.length; i++) under[i] = i;
     let underCount = this.root < 0 ? 0 : under.length;
     while (underCount > 0) {
       let still = 0;
@@ -290,6 +291,7 @@ class Insert {
    * Its value will stand at depth `top` and belongs to `place`.
    */
   #merge(reference: number, from: number, to: number, top: number, place: number): number {
+    if (to - from === 1) return this.#mergeOne(reference, from, top, place);
     const arena = this.#arena;
     const bit = Math.min(this.#parting[from]!, this.#parting[to - 1]!);
     if (reference < 0 || bit < arena.depth(reference))
@@ -300,6 +302,29 @@ class Insert {
     const middle = this.#partition(from, to, depth);
     if (from < middle) this.#mergeChild(reference, 0, change, from, middle);
     if (middle < to) this.#mergeChild(reference, 1, change, middle, to);
+    return reference;
+  }
+
+  /** The same for a single new leaf, as most of the way is gone, without looking for where others part from it. */
+  #mergeOne(reference: number, at: number, top: number, place: number): number {
+    const arena = this.#arena;
+    const bit = this.#parting[at]!;
+    let change = NONE;
+    let side = 0;
+    let below = reference;
+    let belowTop = top;
+    let belowPlace = place;
+    while (below >= 0 && arena.depth(below) <= bit) {
+      const depth = arena.depth(below);
+      change = this.#changes.addNode(below, belowTop, belowPlace);
+      side = arena.keyBit(this.#order[at]!, depth);
+      below = arena.child(below, side);
+      belowTop = depth + 1;
+      belowPlace = placeUnder(change, side);
+    }
+    const slot = this.#splitEdge(below, at, at + 1, belowTop, bit, belowPlace);
+    if (change === NONE) return slot;
+    this.#changes.setChild(change, side, slot);
     return reference;
   }
 
