@@ -1,7 +1,7 @@
 // Tests run straight from the TypeScript sources, as ES modules.
 export default {
   globalSetup: './testutils/bundle-programs.js',
-  testEnvironment: 'node',
+  testEnvironment: './testutils/environment.js',
   roots: ['<rootDir>/cmd', '<rootDir>/src', '<rootDir>/agents', '<rootDir>/testutils'],
   testMatch: ['**/*.test.ts'],
   extensionsToTreatAsEsm: ['.ts'],
