@@ -196,11 +196,13 @@ export class Arena {
     return this.#nodes[slot >>> CHUNK_BITS]![(slot & CHUNK_MASK) * NODE_WORDS + DEPTH_AT]!;
   }
 
-  /** The child on the side of a leaf's key, in one look at the node. */
-  childToward(slot: number, leaf: number): number {
+  /** The child on the side of a leaf's key, in one look at the node. The first 32 bits of the key nearly always decide, so they come along. */
+  childToward(slot: number, leaf: number, prefix: number): number {
     const words = this.#nodes[slot >>> CHUNK_BITS]!;
     const at = (slot & CHUNK_MASK) * NODE_WORDS;
-    return words[at + this.keyBit(leaf, words[at + DEPTH_AT]!)]!;
+    const depth = words[at + DEPTH_AT]!;
+    const side = depth < 32 ? (prefix >>> (31 - depth)) & 1 : this.keyBit(leaf, depth);
+    return words[at + side]!;
   }
 
   /** Some leaf below the node. */

@@ -153,8 +153,9 @@ export class HyperTree {
 
   /** The leaf that the key's bits lead to; it shares with the key every bit that any node on the way looks at. */
   #leafMet(asked: number): number {
+    const prefix = this.#arena.keyPrefix(asked);
     let reference = this.#root;
-    while (reference >= 0) reference = this.#arena.childToward(reference, asked);
+    while (reference >= 0) reference = this.#arena.childToward(reference, asked, prefix);
     return ~reference;
   }
 
@@ -162,11 +163,12 @@ export class HyperTree {
   #pathTo(asked: number, bit: number): { path: HyperPath; leaf: boolean } {
     const arena = this.#arena;
     const path: (Uint8Array | null)[] = [];
+    const prefix = arena.keyPrefix(asked);
     let reference = this.#root;
     while (reference >= 0 && arena.depth(reference) < bit) {
       while (path.length < arena.depth(reference)) path.push(null);
       path.push(arena.childValue(reference, 1 - arena.keyBit(asked, arena.depth(reference))));
-      reference = arena.childToward(reference, asked);
+      reference = arena.childToward(reference, asked, prefix);
     }
     if (reference < 0) return { path: path.reverse(), leaf: true };
     // The key leaves the trie on the edge above a node: its place is empty, and the node's value stands beside it.
@@ -249,6 +251,8 @@ class Insert {
     const arena = this.#arena;
     const order = this.#order;
     const met = new Int32Array(order.length).fill(this.root);
+    const prefixes = new Int32Array(order.length);
+    for (let i = 0; i < order.length; i++) prefixes[i] = arena.keyPrefix(order[i]!);
     const under = new Int32Array(order.length);
     for (let i = 0; i < under.length; i++) under[i] = i;
     let underCount = this.root < 0 ? 0 : under.length;
@@ -256,7 +260,7 @@ class Insert {
       let still = 0;
       for (let i = 0; i < underCount; i++) {
         const at = under[i]!;
-        const child = arena.childToward(met[at]!, order[at]!);
+        const child = arena.childToward(met[at]!, order[at]!, prefixes[at]!);
         met[at] = child;
         if (child >= 0) under[still++] = at;
       }
