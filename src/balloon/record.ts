@@ -77,14 +77,20 @@ export function decodeRecord(bytes: Uint8Array): Record {
   for (let i = 0; i < requestCount; i++) {
     const at = HEAD_BYTES + i * REQUEST_BYTES;
     const length = view.getUint16(at + REQUEST_KEY_BYTES) * DIGEST_BYTES;
-    const key = bytes.slice(at, at + REQUEST_KEY_BYTES);
     const eventDigests = bytes.slice(digestsAt, digestsAt + length);
     assert(length > 0 && eventDigests.length === length, 'a record that is cut off');
-    requests.push({ key: key.some((byte) => byte !== 0) ? key : undefined, eventDigests });
+    requests.push({ key: decodeKey(bytes, at), eventDigests });
     digestsAt += length;
   }
   assert(digestsAt === bytes.length, 'a record with bytes left over');
   return { time, requests };
+}
+
+function decodeKey(bytes: Uint8Array, at: number): Uint8Array | undefined {
+  for (let i = at; i < at + REQUEST_KEY_BYTES; i++) {
+    if (bytes[i] !== 0) return bytes.slice(at, at + REQUEST_KEY_BYTES);
+  }
+  return undefined;
 }
 
 export function encodeComparison({ version, historyDigest, hyperDigest }: Comparison): Uint8Array {

@@ -31,17 +31,18 @@ export function decodeHex(text: string, length = text.length / 2): Uint8Array | 
 }
 
 const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-const base64Values: ReadonlyMap<string, number> = new Map(
-  Array.from(BASE64, (digit, value) => [digit, value]),
-);
+/** The value of each ASCII character; 64 where it has none. */
+const base64Values = Uint8Array.from({ length: 128 }, (_, code) => {
+  const value = BASE64.indexOf(String.fromCharCode(code));
+  return value < 0 ? 64 : value;
+});
 
 /** Standard base64 with padding (RFC 4648 section 4). */
 export function encodeBase64(bytes: Uint8Array): string {
   let text = '';
   for (let at = 0; at < bytes.length; at += 3) {
-    const [a, b = 0, c = 0] = bytes.subarray(at, at + 3);
-    const bits = (a! << 16) | (b << 8) | c;
-    for (const shift of [18, 12, 6, 0]) text += BASE64[(bits >> shift) & 63]!;
+    const bits = (bytes[at]! << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0);
+    text += BASE64[bits >> 18]! + BASE64[(bits >> 12) & 63]! + BASE64[(bits >> 6) & 63]! + BASE64[bits & 63]!;
   }
   const padding = (3 - (bytes.length % 3)) % 3;
   return text.slice(0, text.length - padding) + '='.repeat(padding);
@@ -53,8 +54,8 @@ export function decodeBase64(text: string): Uint8Array | undefined {
   const bytes = new Uint8Array(Math.floor((digits.length * 3) / 4));
   let bits = 0;
   for (let at = 0; at < digits.length; at++) {
-    const value = base64Values.get(digits[at]!);
-    if (value === undefined) return undefined;
+    const value = base64Values[digits.charCodeAt(at)] ?? 64;
+    if (value === 64) return undefined;
     bits = ((bits << 6) | value) & 0xffffff;
     // From the second digit of each four on, a digit completes a byte; 4, 2 or 0 of its bits are left for the next one.
     if (at % 4 > 0) bytes[at - Math.ceil(at / 4)] = bits >> (6 - (at % 4) * 2);
