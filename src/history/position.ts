@@ -96,7 +96,9 @@ export function consistencySpans(start: number, end: number): Span[] {
 export function subtreesOf({ from, to }: Span): Subtree[] {
   const subtrees: Subtree[] = [];
   let at = from;
-  for (let height = powers.length - 1; at < to; height--) {
+  let height = 0;
+  while (power(height + 1) <= to - from) height++;
+  for (; at < to; height--) {
     const count = power(height);
     if (count > to - at) continue;
     subtrees.push({ height, index: at / count });
