@@ -2,11 +2,12 @@
 // whole or refused with the place of its first mistake.
 // JSON and NDJSON must be UTF-8, nested no deeper than our own forms need, and text must be Unicode: a byte or surrogate that would silently
 // become another one would be logged as another event.
-import { hash as nodeHash } from 'node:crypto';
 import { isUtf8 } from 'node:buffer';
 import { BATCH_EVENTS_MAX } from '../balloon/balloon.ts';
 import { encodeUtf8, isUnicode } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
+import { digestOf } from '../crypto/hash-node.ts';
+import { nativeDigest } from '../crypto/hash-node.ts';
 import { QedError } from '../errors.ts';
 import { checkForm } from './form.ts';
 import { eventBody } from './schemas.ts';
@@ -164,7 +165,7 @@ function checkSize(bytes: number, what: string): void {
 
 /** The digest of the bytes, or of the UTF-8 bytes of the text. */
 export function digestOf(event: string | Uint8Array): Uint8Array {
-  return nodeHash('sha256', event, 'buffer');
+  return nativeDigest(event);
 }
 
 function checkText(text: string, where: string): string {
