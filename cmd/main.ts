@@ -2,7 +2,7 @@
 // 64 says that the command line was wrong; a command that tells more apart sets `process.exitCode` itself.
 import yargs, { type Argv } from 'yargs';
 import { QedError } from '../src/errors.ts';
-import { commands } from './commands.ts';
+import { commandsFor } from './commands.ts';
 import { EXIT_FAILED, EXIT_USAGE } from './exit.ts';
 import { software } from './version.ts';
 
@@ -24,7 +24,7 @@ export async function run(args: readonly string[], printError = console.error): 
         hint: 'See qed --help.',
       });
     });
-  for (const add of commands) add(main);
+  for (const add of await commandsFor(args)) add(main);
   try {
     await main.parseAsync();
     return undefined;

@@ -5,7 +5,6 @@
 // after others have sent more than that may log one chunk twice.
 import { createHash, hash, type Hash } from 'node:crypto';
 import { createReadStream, statSync } from 'node:fs';
-import { SingleBar } from 'cli-progress';
 import { formatSignedSnapshot, type SignedSnapshot } from '../../src/balloon/proof.ts';
 import { encodeHex } from '../../src/crypto/encoding.ts';
 import { type Client } from '../../src/client/client.ts';
@@ -72,7 +71,7 @@ export const addBulk: ClientCommand<typeof options> = {
     const source = openSource(flags, world);
     const before = openProgress(source.progressPath, flags.resume);
     const { client, vkey, close } = await connect(flags, world, { sendEvents: flags['send-events'] });
-    const bar = openBar(source, world);
+    const bar = await openBar(source, world);
     try {
       const progress = before ?? newProgress(world.random(16), vkey, chunkEvents);
       checkLog(progress, vkey);
@@ -265,8 +264,9 @@ interface Bar {
 }
 
 /** Only for a person who watches, and only where the end is known. */
-function openBar({ bytes }: Source, world: World): Bar {
+async function openBar({ bytes }: Source, world: World): Promise<Bar> {
   if (!world.isTerminal || bytes === undefined) return { advance: () => undefined, stop: () => undefined };
+  const { SingleBar } = await import('cli-progress');
   const bar = new SingleBar({
     format: '{bar} {percentage}% | {events} events | {eta_formatted} left',
     hideCursor: true,
