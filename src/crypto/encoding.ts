@@ -109,11 +109,14 @@ export function encodeU64(value: number): Uint8Array {
 }
 
 export function writeU64(bytes: Uint8Array, at: number, value: number): void {
-  assert(isSize(value), `${value} is not a safe integer from 0 on`);
-  assert(at >= 0 && at + U64_BYTES <= bytes.length, `8 bytes at ${at} of ${bytes.length}`);
-  const view = new DataView(bytes.buffer, bytes.byteOffset + at, U64_BYTES);
-  view.setUint32(0, Math.floor(value / 2 ** 32));
-  view.setUint32(4, value % 2 ** 32);
+  // Every record and row comes through here: no text is made, and no view, unless something is wrong.
+  if (!isSize(value)) assert(false, `${value} is not a safe integer from 0 on`);
+  if (at < 0 || at + U64_BYTES > bytes.length) assert(false, `8 bytes at ${at} of ${bytes.length}`);
+  let rest = value;
+  for (let byte = at + U64_BYTES - 1; byte >= at; byte--) {
+    bytes[byte] = rest;
+    rest = Math.floor(rest / 256);
+  }
 }
 
 /** Undefined when the 8 bytes at `at` are not all there, or hold more than 2^53 - 1. */
