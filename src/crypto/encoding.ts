@@ -110,7 +110,7 @@ export function encodeU64(value: number): Uint8Array {
 
 export function writeU64(bytes: Uint8Array, at: number, value: number): void {
   // Every record and row comes through here: no text is made, and no view, unless something is wrong.
-  if (!isSize(value)) assert(false, `${value} is not a safe integer from 0 on`);
+  if (!isSize(value)) assert(false, `${String(value)} is not a safe integer from 0 on`);
   if (at < 0 || at + U64_BYTES > bytes.length) assert(false, `8 bytes at ${at} of ${bytes.length}`);
   let rest = value;
   for (let byte = at + U64_BYTES - 1; byte >= at; byte--) {
