@@ -116,8 +116,8 @@ export interface Stamp {
 
 export interface FormattedGroup {
   readonly bytes: Uint8Array;
-  /** For each item, where it lies in the group and the checksum that its own begins with. */
-  readonly places: readonly { readonly at: number; readonly chain: number }[];
+  /** For each item, where it lies in the group, how long it is, and the checksum that its own begins with. */
+  readonly places: readonly Pick<PlacedItem, 'at' | 'bytes' | 'chain'>[];
   /** The chain after the group. */
   readonly chain: number;
 }
@@ -131,18 +131,18 @@ export function seedOf(logId: Uint8Array): number {
 
 export function formatGroup(stamp: Stamp, items: readonly Item[]): FormattedGroup {
   const itemBytes = items.reduce((sum, item) => sum + ITEM_BYTES + item.payload.length, 0);
-  const bytes = new Uint8Array(HEAD_BYTES + itemBytes);
+  const bytes = Buffer.alloc(HEAD_BYTES + itemBytes);
   bytes.set(HEAD_MAGIC);
-  writeU32(bytes, 4, itemBytes);
+  bytes.writeUInt32BE(itemBytes, 4);
   writeU64(bytes, 8, stamp.sequence);
-  writeU32(bytes, 16, stamp.chain);
-  writeU32(bytes, HEAD_CHECKSUM_AT, crc32(bytes.subarray(0, HEAD_CHECKSUM_AT), stamp.seed));
+  bytes.writeUInt32BE(stamp.chain, 16);
+  bytes.writeUInt32BE(crc32(bytes.subarray(0, HEAD_CHECKSUM_AT), stamp.seed), HEAD_CHECKSUM_AT);
   let chain = stamp.chain;
   let at = HEAD_BYTES;
   const places = items.map((item) => {
-    const place = { at, chain };
+    const place = { at, bytes: ITEM_BYTES + item.payload.length, chain };
     chain = writeItem(bytes, at, item, chain);
-    at += ITEM_BYTES + item.payload.length;
+    at += place.bytes;
     return place;
   });
   return { bytes, places, chain };
@@ -216,15 +216,15 @@ export function parseItem(bytes: Uint8Array, at: number, end: number, chain: num
   return { type: bytes[at + 8]!, index, term, payload, at, bytes: payloadEnd - at, chain, chainAfter };
 }
 
-function writeItem(bytes: Uint8Array, at: number, item: Item, chain: number): number {
+function writeItem(bytes: Buffer, at: number, item: Item, chain: number): number {
   const end = at + ITEM_BYTES + item.payload.length;
-  writeU32(bytes, at + 4, item.payload.length);
+  bytes.writeUInt32BE(item.payload.length, at + 4);
   bytes[at + 8] = item.type;
   writeU64(bytes, at + 16, item.index);
   writeU64(bytes, at + 24, item.term);
   bytes.set(item.payload, at + ITEM_BYTES);
   const chainAfter = crc32(bytes.subarray(at + 4, end), chain);
-  writeU32(bytes, at, chainAfter);
+  bytes.writeUInt32BE(chainAfter, at);
   return chainAfter;
 }
 

@@ -372,9 +372,8 @@ export class Wal {
   #advance(items: readonly Item[], group: FormattedGroup): void {
     const { segment, end } = this.#tail;
     items.forEach((item, position) => {
-      const { at, chain } = group.places[position]!;
-      const next = group.places[position + 1]?.at ?? group.bytes.length;
-      const reason = this.#state.apply(item, { segment, at: end + at, bytes: next - at, chain });
+      const { at, bytes, chain } = group.places[position]!;
+      const reason = this.#state.apply(item, { segment, at: end + at, bytes, chain });
       assert(reason === undefined, reason ?? '');
     });
     this.#tail = {
