@@ -171,7 +171,7 @@ export class Appends {
       this.#tries.add(attempt);
       signal?.addEventListener('abort', abort, { once: true });
       const answer = leader === ownId ? proposals.add(record) : forward(leader, record);
-      answer.finally(finish).then(resolve, reject);
+      void answer.then(resolve, reject).then(finish);
     });
   }
 }

@@ -103,6 +103,7 @@ class ClusterNode implements ClusterLog {
   readonly #snapshots: RaftSnapshots;
   readonly #listeners = new Set<(status: LogStatus) => void>();
   #shown = '';
+  #woken = 0;
 
   static async open(
     wal: Wal,
@@ -472,7 +473,8 @@ class ClusterNode implements ClusterLog {
   #look(): void {
     const { softState, hardState } = this.#driver.status;
     this.#appends.look();
-    this.#delivery.wake();
+    if (this.#driver.applied !== this.#woken) this.#delivery.wake();
+    this.#woken = this.#driver.applied;
     const shown = `${softState.role} ${softState.lead} ${hardState.term}`;
     if (shown !== this.#shown) this.#tellListeners();
     this.#shown = shown;

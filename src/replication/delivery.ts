@@ -22,7 +22,7 @@ export class Delivery {
   #applying = 0;
   #caughtUpTo = 0;
   #lastRecord: number;
-  readonly #wakers = new Set<() => void>();
+  #wakers: (() => void)[] = [];
 
   constructor({ storage, appliedIndex }: DeliveryOptions) {
     this.#storage = storage;
@@ -43,35 +43,42 @@ export class Delivery {
     appliedIndex: number,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<readonly CommittedRecord[]> {
-    for (let at = appliedIndex; ;) {
-      while (this.#isPaused || at >= this.#end) {
+    signal?.addEventListener('abort', this.wake);
+    try {
+      for (let at = appliedIndex; ;) {
+        while (this.#isPaused || at >= this.#end) {
+          if (this.#isOver || signal?.aborted) return;
+          await this.#change();
+          // The database may have caught up meanwhile.
+          at = Math.max(at, this.#caughtUpTo);
+        }
         if (this.#isOver || signal?.aborted) return;
-        await this.#change(signal);
-        // The database may have caught up meanwhile.
-        at = Math.max(at, this.#caughtUpTo);
+        const { floor } = this.#storage.standing;
+        if (at >= floor.database && at < floor.log) at = floor.log;
+        if (at >= this.#end) continue;
+        const entries = this.#read(at + 1);
+        at += entries.length;
+        const group = entries.flatMap(recordOf);
+        if (group.length === 0) continue;
+        this.#applying += 1;
+        try {
+          yield group;
+        } finally {
+          this.#applying -= 1;
+          this.wake();
+        }
       }
-      if (this.#isOver || signal?.aborted) return;
-      const { floor } = this.#storage.standing;
-      if (at >= floor.database && at < floor.log) at = floor.log;
-      if (at >= this.#end) continue;
-      const entries = this.#read(at + 1);
-      at += entries.length;
-      const group = entries.flatMap(recordOf);
-      if (group.length === 0) continue;
-      this.#applying += 1;
-      try {
-        yield group;
-      } finally {
-        this.#applying -= 1;
-        this.wake();
-      }
+    } finally {
+      signal?.removeEventListener('abort', this.wake);
     }
   }
 
   /** Resolves when all that was handed out is applied; no more is until `resume`. */
   async pause(signal: AbortSignal): Promise<void> {
     this.#isPaused = true;
-    while (this.#applying > 0 && !signal.aborted) await this.#change(signal);
+    signal.addEventListener('abort', this.wake);
+    while (this.#applying > 0 && !signal.aborted) await this.#change();
+    signal.removeEventListener('abort', this.wake);
   }
 
   /** The database holds everything up to this record. */
@@ -86,9 +93,11 @@ export class Delivery {
   }
 
   /** There may be more to hand out. */
-  wake(): void {
-    for (const wake of [...this.#wakers]) wake();
-  }
+  readonly wake = (): void => {
+    const wakers = this.#wakers;
+    this.#wakers = [];
+    for (const wake of wakers) wake();
+  };
 
   end(): void {
     this.#isOver = true;
@@ -119,16 +128,8 @@ export class Delivery {
   }
 
   /** Resolves at the next change that those who wait for records must look at. */
-  #change(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        this.#wakers.delete(wake);
-        signal?.removeEventListener('abort', wake);
-        resolve();
-      };
-      this.#wakers.add(wake);
-      signal?.addEventListener('abort', wake);
-    });
+  #change(): Promise<void> {
+    return new Promise((resolve) => this.#wakers.push(resolve));
   }
 }
 

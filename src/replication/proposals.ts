@@ -36,7 +36,7 @@ export class Proposals {
 
   add(data: Uint8Array): Promise<number> {
     return new Promise((resolve, reject) => {
-      if (this.#waiting.size === 0) queueMicrotask(() => this.#proposeWaiting());
+      if (this.#waiting.size === 0) void Promise.resolve().then(() => this.#proposeWaiting());
       // A view of its own, so that the same bytes may be proposed twice.
       this.#waiting.set(data.subarray(), { resolve, reject });
     });

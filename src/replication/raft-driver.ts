@@ -210,7 +210,8 @@ export class RaftDriver {
     saved.then(
       () => {
         if (snapshot) this.#options.onMembers(this.#storage.standing);
-        this.#run(() => responses.forEach((response) => this.#route(response)));
+        // A commit index alone is answered by nothing, and changes nothing here.
+        if (responses.length > 0) this.#run(() => responses.forEach((response) => this.#route(response)));
       },
       (error: unknown) => this.#fail(error),
     );
