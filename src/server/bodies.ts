@@ -6,7 +6,6 @@ import { isUtf8 } from 'node:buffer';
 import { BATCH_EVENTS_MAX } from '../balloon/balloon.ts';
 import { encodeUtf8, isUnicode } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
-import { digestOf } from '../crypto/hash-node.ts';
 import { nativeDigest } from '../crypto/hash-node.ts';
 import { QedError } from '../errors.ts';
 import { checkForm } from './form.ts';
