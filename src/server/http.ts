@@ -87,6 +87,8 @@ export async function createApp(options: AppOptions) {
     childLoggerFactory: (parent) => parent,
     bodyLimit: limits.bodyBytesMax,
     routerOptions: { maxParamLength: PARAM_CHARS_MAX },
+    // No route shows fastify a schema (see below); its compilers for them would only cost time at every start.
+    schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
     return503OnClosing: false,
     frameworkErrors: sendError,
     clientErrorHandler: refuseConnection,
@@ -138,6 +140,10 @@ export async function createApp(options: AppOptions) {
   }
   closeIdleWhileClosing(app.server, (hook) => app.addHook('preClose', hook));
   return app;
+}
+
+function noCompiler(): never {
+  throw new QedError('bug', 'a route has a schema that fastify would check');
 }
 
 function createListener(listener: RequestListener, tls: Tls | undefined, limits: HttpLimits): Server {
