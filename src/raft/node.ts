@@ -199,19 +199,22 @@ export class RaftNode {
     const entries = log.unstable.nextEntries();
     const state = hardState(raft);
     const last = this.#lastHardState;
-    const todo = {
+    const messages = [...raft.messages];
+    const ready = {
       softState: this.#softStateChanged() ? softState(raft) : undefined,
       hardState: sameHardState(state, last) ? undefined : state,
       readStates: raft.readStates,
       entries,
       snapshot: log.unstable.nextSnapshot(),
       committedEntries: log.nextCommitted(this.#appliesUnstable()),
+      messages,
       mustSync: entries.length > 0 || state.vote !== last.vote || state.term !== last.term,
     };
     const afterwards = options.asyncStorageWrites
-      ? storageMessages(raft, todo)
+      ? storageMessages(raft, ready)
       : raft.messagesAfterAppend.filter(({ to }) => to !== raft.id);
-    return { ...todo, messages: [...raft.messages, ...afterwards] };
+    messages.push(...afterwards);
+    return ready;
   }
 
   #accept(ready: Ready): void {
