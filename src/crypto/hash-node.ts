@@ -21,6 +21,7 @@ export const hashtreeAvailable = hashInto !== undefined;
 
 export const nativeHash: Hash = {
   digest: nativeDigest,
+  digestTo,
   blocks: hashInto
     ? (blocks, out) => {
         checkBlocks(blocks, out);
@@ -29,13 +30,18 @@ export const nativeHash: Hash = {
     : portableHash.blocks,
 };
 
-/**
- * SHA-256 of bytes, or of the UTF-8 bytes of a text. It comes through a string, a character a byte: that takes a third of the time of a Buffer,
- * which has memory of its own, allocated by Node and freed by the garbage collector one by one. So small an array lies in the heap itself.
- */
+/** SHA-256 of bytes, or of the UTF-8 bytes of a text. So small an array lies in the heap itself. */
 export function nativeDigest(data: string | Uint8Array): Uint8Array {
+  const digest = new Uint8Array(DIGEST_BYTES);
+  digestTo(data, digest, 0);
+  return digest;
+}
+
+/**
+ * Through a string, a character a byte: it takes a third of the time of a Buffer, which has memory of its own, allocated by Node and freed by
+ * the garbage collector one by one.
+ */
+function digestTo(data: string | Uint8Array, out: Uint8Array, at: number): void {
   const characters = nodeHash('sha256', data, 'binary');
-  const bytes = new Uint8Array(DIGEST_BYTES);
-  for (let at = 0; at < DIGEST_BYTES; at++) bytes[at] = characters.charCodeAt(at);
-  return bytes;
+  for (let i = 0; i < DIGEST_BYTES; i++) out[at + i] = characters.charCodeAt(i);
 }

@@ -43,6 +43,13 @@ describe.each([
     expect(encodeHex(whole.subarray(0, 5)) + encodeHex(whole.subarray(-5))).toBe('aa'.repeat(10));
   });
 
+  it('writes a digest where it is told to, and nothing beside it', () => {
+    const data = new Uint8Array(randomBytes(73));
+    const whole = new Uint8Array(DIGEST_BYTES + 10).fill(0xaa);
+    hash.digestTo(data, whole, 5);
+    expect(encodeHex(whole)).toBe(`${'aa'.repeat(5)}${encodeHex(hash.digest(data))}${'aa'.repeat(5)}`);
+  });
+
   it.each([
     [1, 0],
     [63, 32],

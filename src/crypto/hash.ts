@@ -9,6 +9,8 @@ export const BLOCK_BYTES = 64;
 export interface Hash {
   /** SHA-256 of any bytes. */
   readonly digest: (data: Uint8Array) => Uint8Array;
+  /** SHA-256 of any bytes, written to `out` from `at` on: for digests that are kept side by side. */
+  readonly digestTo: (data: Uint8Array, out: Uint8Array, at: number) => void;
   /**
    * SHA-256 of every 64-byte block of `blocks`, written to `out` 32 bytes each.
    * `out` must hold exactly half as many bytes as `blocks` and must not overlap it.
@@ -18,6 +20,9 @@ export interface Hash {
 
 export const portableHash: Hash = {
   digest: (data) => sha256(data),
+  digestTo(data, out, at) {
+    out.set(sha256(data), at);
+  },
   blocks(blocks, out) {
     checkBlocks(blocks, out);
     for (let at = 0; at < blocks.length; at += BLOCK_BYTES) {

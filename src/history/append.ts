@@ -8,7 +8,7 @@ import { type Hash } from '../crypto/hash.ts';
 import { assert, QedError } from '../errors.ts';
 import { ENTRY_BYTES } from './entry.ts';
 import { BUNDLE_BYTES, bundleKey, type HistoryWrite, pieceKey, tileKey } from './layout.ts';
-import { emptyRoot, leafHash, nodeHash } from './merkle.ts';
+import { emptyRoot, nodeHash } from './merkle.ts';
 import { edgeTile, TILE_WIDTH } from './position.ts';
 import { emptyRoom, type Room, roomBehind } from './room.ts';
 import {
@@ -16,6 +16,7 @@ import {
   type GrowingTile,
   growingTile,
   pushHash,
+  pushLeaf,
   storedTile,
   type Tile,
   tileHashes,
@@ -92,16 +93,17 @@ function appendToBundles({ size, ...history }: History, entries: Uint8Array) {
 function appendToTiles(hash: Hash, history: History, entries: Uint8Array) {
   const writes: HistoryWrite[] = [];
   const grown: GrowingTile[] = []; // The tiles that this batch touches: always the lowest levels, without a gap.
+  const tileOf = (level: number): GrowingTile =>
+    (grown[level] ??= growingTile(history.edge[level] ?? emptyTile()));
   for (let at = 0; at < entries.length; at += ENTRY_BYTES) {
     const version = history.size + at / ENTRY_BYTES;
-    let added: Uint8Array | undefined = leafHash(hash, entries.subarray(at, at + ENTRY_BYTES));
-    for (let level = 0; added !== undefined; level++) {
-      const tile = (grown[level] ??= growingTile(history.edge[level] ?? emptyTile()));
-      added = pushHash(hash, tile, added);
-      if (added !== undefined) {
-        writes.push({ type: 'put', key: tileKey(level, edgeTile(version, level)), value: storedTile(tile) });
-        grown[level] = emptyTile();
-      }
+    let tile = tileOf(0);
+    let root = pushLeaf(hash, tile, entries, at);
+    for (let level = 0; root !== undefined; level++) {
+      writes.push({ type: 'put', key: tileKey(level, edgeTile(version, level)), value: storedTile(tile) });
+      grown[level] = emptyTile();
+      tile = tileOf(level + 1);
+      root = pushHash(hash, tile, root);
     }
   }
   for (const [level, tile] of grown.entries()) {

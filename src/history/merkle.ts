@@ -20,14 +20,26 @@ export function leafHash(hash: Hash, entry: Uint8Array): Uint8Array {
   return hash.digest(leafInput);
 }
 
+/** The leaf hash of the entry at `entryAt`, written to `out` from `at` on. */
+export function leafHashTo(
+  hash: Hash,
+  entries: Uint8Array,
+  entryAt: number,
+  out: Uint8Array,
+  at: number,
+): void {
+  for (let i = 0; i < ENTRY_BYTES; i++) leafInput[1 + i] = entries[entryAt + i]!;
+  hash.digestTo(leafInput, out, at);
+}
+
 export function nodeHash(hash: Hash, left: Uint8Array, right: Uint8Array): Uint8Array {
   nodeInput.set(left, 1);
   nodeInput.set(right, 1 + DIGEST_BYTES);
   return hash.digest(nodeInput);
 }
 
-/** The node over two hashes that lie side by side. */
-export function pairHash(hash: Hash, pair: Uint8Array): Uint8Array {
-  nodeInput.set(pair, 1);
-  return hash.digest(nodeInput);
+/** The node over two hashes that lie side by side from `pairAt` on, written among them from `at` on. */
+export function pairHashTo(hash: Hash, hashes: Uint8Array, pairAt: number, at: number): void {
+  for (let i = 0; i < 2 * DIGEST_BYTES; i++) nodeInput[1 + i] = hashes[pairAt + i]!;
+  hash.digestTo(nodeInput, hashes, at);
 }

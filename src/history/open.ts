@@ -12,10 +12,10 @@ import {
   readStored,
   tileKey,
 } from './layout.ts';
-import { emptyRoot, leafHash } from './merkle.ts';
+import { emptyRoot } from './merkle.ts';
 import { checkPosition, edgeTile, edgeWidth, levelsAt, TILE_LEVELS, TILE_WIDTH } from './position.ts';
 import { emptyRoom, type Room } from './room.ts';
-import { emptyTile, hashAt, pushHash, type Tile } from './tile.ts';
+import { emptyTile, hashAt, pushHash, pushLeaf, type Tile } from './tile.ts';
 
 /** The state of a log that has `size` entries. Its root is computed: the caller compares it with the one that was stored or signed. */
 export function openHistory(hash: Hash, reader: HistoryReader, size: number): History {
@@ -24,7 +24,7 @@ export function openHistory(hash: Hash, reader: HistoryReader, size: number): Hi
   const { bundle, pieces } = openPieces(reader, size);
   const edge: Tile[] = [];
   for (let level = 0; level < levelsAt(size); level++) {
-    edge.push(openTile(hash, level === 0 ? leafHashes(hash, bundle) : storedHashes(reader, size, level)));
+    edge.push(level === 0 ? leafTile(hash, bundle) : openTile(hash, storedHashes(reader, size, level)));
   }
   return { size, root: edgeRoot(hash, edge) ?? emptyRoot(hash), edge, bundle, pieces };
 }
@@ -68,12 +68,10 @@ function openPieces(reader: HistoryReader, size: number): Pick<History, 'bundle'
   return { bundle, pieces };
 }
 
-function leafHashes(hash: Hash, { bytes, used }: Room): Uint8Array[] {
-  const hashes: Uint8Array[] = [];
-  for (let at = 0; at < used * ENTRY_BYTES; at += ENTRY_BYTES) {
-    hashes.push(leafHash(hash, bytes.subarray(at, at + ENTRY_BYTES)));
-  }
-  return hashes;
+function leafTile(hash: Hash, { bytes, used }: Room): Tile {
+  const tile = emptyTile();
+  for (let leaf = 0; leaf < used; leaf++) pushLeaf(hash, tile, bytes, leaf * ENTRY_BYTES);
+  return tile;
 }
 
 function storedHashes(reader: HistoryReader, size: number, level: number): Uint8Array[] {

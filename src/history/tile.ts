@@ -3,7 +3,7 @@
 // and rows 3 and 6: for one seventh more bytes, no node is more than 3 hashes away, instead of 127.
 import { DIGEST_BYTES, type Hash } from '../crypto/hash.ts';
 import { assert } from '../errors.ts';
-import { nodeHash, pairHash } from './merkle.ts';
+import { leafHashTo, nodeHash, pairHashTo } from './merkle.ts';
 import { TILE_HEIGHT, TILE_WIDTH } from './position.ts';
 import { emptyRoom, type Room, roomBehind } from './room.ts';
 
@@ -45,20 +45,35 @@ export function growingTile({ width, rows }: Tile): GrowingTile {
 
 /** Adds a hash and every node that it completes. The hash that fills the tile returns the tile's root, which belongs one level up. */
 export function pushHash(hash: Hash, tile: GrowingTile, added: Uint8Array): Uint8Array | undefined {
+  tile.rows.bytes.set(added, tile.width * DIGEST_BYTES);
+  return takeHash(hash, tile);
+}
+
+/** The same for the leaf of the entry at `at`. */
+export function pushLeaf(
+  hash: Hash,
+  tile: GrowingTile,
+  entries: Uint8Array,
+  at: number,
+): Uint8Array | undefined {
+  leafHashTo(hash, entries, at, tile.rows.bytes, tile.width * DIGEST_BYTES);
+  return takeHash(hash, tile);
+}
+
+/** Takes the hash that was put behind those of the tile. */
+function takeHash(hash: Hash, tile: GrowingTile): Uint8Array | undefined {
   assert(tile.width < TILE_WIDTH, 'a full tile grows');
   const rows = tile.rows.bytes;
-  let node = added;
   let position = tile.width;
   tile.width++;
   tile.rows.used = tile.width;
-  for (let row = 0; row < TILE_HEIGHT; row++) {
-    const at = (rowStart(row) + position) * DIGEST_BYTES;
-    rows.set(node, at);
-    if (position % 2 === 0) return undefined;
-    node = pairHash(hash, rows.subarray(at - DIGEST_BYTES, at + DIGEST_BYTES));
+  for (let row = 0; position % 2 === 1; row++) {
+    const left = rowStart(row) + position - 1;
+    if (row === TILE_HEIGHT - 1) return nodeHash(hash, hashAt(rows, left), hashAt(rows, left + 1));
     position >>= 1;
+    pairHashTo(hash, rows, left * DIGEST_BYTES, (rowStart(row + 1) + position) * DIGEST_BYTES);
   }
-  return node;
+  return undefined;
 }
 
 /** The roots of the perfect subtrees that make up the tile, the smallest, rightmost first. */
