@@ -1,5 +1,5 @@
 // The balloon straight from its definition: a list of entries and a map of first versions, joined with nothing but the two slow twins.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type Batch } from '../src/balloon/balloon.ts';
 import { type IncrementalJson, type MembershipProofJson, type SnapshotJson } from '../src/balloon/proof.ts';
 import { historyTwin, type HistoryTwin } from './history-twin.ts';
@@ -57,5 +57,5 @@ function entryBytes({ eventDigest, hyperDigest, time }: TwinEntry): Uint8Array {
 
 /** SHA-256 of a text: an event digest that is easy to name. */
 export function digestOf(event: string): Uint8Array {
-  return new Uint8Array(createHash('sha256').update(event).digest());
+  return new Uint8Array(hash('sha256', event, 'buffer'));
 }

@@ -1,5 +1,5 @@
 // The hyper tree straight from its definition: a map, and a recursion over its keys. Slow, obvious, and without a line of src/.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 export interface TwinProof {
   version: number | null;
@@ -54,5 +54,5 @@ function bit(key: string, i: number): number {
 }
 
 function sha256(hex: string): string {
-  return createHash('sha256').update(Buffer.from(hex, 'hex')).digest('hex');
+  return hash('sha256', Buffer.from(hex, 'hex'));
 }
