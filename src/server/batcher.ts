@@ -67,13 +67,9 @@ export function createBatcher({ limits, now, propose, onRecord }: BatcherOptions
     if (closed)
       return Promise.reject(new QedError('store-closed', 'the node is stopping and takes no more events'));
     return new Promise((resolve, reject) => {
-      const waiter: Waiter = {
-        request,
-        ...weightOf(request),
-        resolve,
-        reject,
-        timer: setTimeout(() => giveUp(waiter), limits.waitMs),
-      };
+      const { events, bytes } = weightOf(request);
+      const timer = setTimeout(() => giveUp(waiter), limits.waitMs);
+      const waiter: Waiter = { request, events, bytes, resolve, reject, timer };
       if (queue.offer(waiter)) {
         schedule();
         return;
@@ -99,7 +95,7 @@ export function createBatcher({ limits, now, propose, onRecord }: BatcherOptions
     const requests = waiters.map(({ request }) => request);
     try {
       const { outcomes, snapshot } = await propose(encodeRecord({ time: now(), requests }), requests);
-      waiters.forEach(({ resolve }, at) => resolve({ ...outcomes[at]!, snapshotVersion: snapshot.version }));
+      waiters.forEach(({ resolve }, at) => resolve(addedOf(outcomes[at]!, snapshot.version)));
       onRecord({ events: eventsOf(waiters), seconds: (performance.now() - start) / 1000 });
     } catch (error) {
       for (const { reject } of waiters) reject(error);
@@ -134,6 +130,11 @@ export function createBatcher({ limits, now, propose, onRecord }: BatcherOptions
         if (onTheWay === 0 && queue.length === 0) resolve();
       }),
   };
+}
+
+/** Field by field, as in all that is made for each request: to spread an object takes many times as long. */
+function addedOf({ kind, versionFirst, count }: Outcome, snapshotVersion: number): Added {
+  return { kind, versionFirst, count, snapshotVersion };
 }
 
 function weightOf({ eventDigests, events = [] }: AddRequest): Weight {

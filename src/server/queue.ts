@@ -64,8 +64,7 @@ export function createQueue<Item extends Weight>(
         recordEvents += item.events;
         taken += 1;
       }
-      const record = items.slice(0, taken);
-      items = items.slice(taken);
+      const record = items.splice(0, taken);
       for (const item of record) count(item, -1);
       return record;
     },
