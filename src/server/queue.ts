@@ -30,7 +30,7 @@ export function createQueue<Item extends Weight>(
   { eventsMax, bytesMax }: QueueLimits,
   recordEventsMax = BATCH_EVENTS_MAX,
 ): Queue<Item> {
-  let items: Item[] = [];
+  const items: Item[] = [];
   let events = 0;
   let bytes = 0;
 
