@@ -2,7 +2,8 @@
 //
 // Whatever was not synced when the power goes off may be there or not. `restart` decides it: nothing of it ('synced', the least that a disk may
 // keep), all of it in order ('written', what kill -9 leaves), or any of its 512-byte sectors, with zeros where one is missing, and any of the
-// names ('any'). Every byte written and every other call counts as one step, so that a test can take the power away at each of them.
+// names ('any'). Every byte written and every other call counts as one step, so that a test can take the power away at each of them; of mere zeros
+// some bytes together do.
 // After a failed sync the data stays visible but never becomes durable, as on Linux: only writing it again helps.
 import { type Disk, type DiskFile } from '../src/replication/disk.ts';
 import { QedError } from '../src/errors.ts';
@@ -46,6 +47,7 @@ interface PendingName {
 }
 
 const SECTOR_BYTES = 512;
+const ZEROS_A_STEP = 64;
 
 export function createFakeDisk(
   faults: Faults = {},
@@ -91,7 +93,8 @@ export function createFakeDisk(
       await Promise.resolve();
       const growth = Math.max(0, position + bytes.length - inode.visible.length);
       const fits = bytes.length - growth + makeRoom(growth);
-      const count = take(fits);
+      const stepBytes = bytes.some((byte) => byte !== 0) ? 1 : ZEROS_A_STEP;
+      const count = Math.min(fits, take(Math.ceil(fits / stepBytes)) * stepBytes);
       // A copy: what the caller does with its bytes later is not on the disk.
       const pending = { kind: 'write', position, bytes: bytes.slice(0, count) } as const;
       inode.pending.push(pending);

@@ -177,7 +177,8 @@ describe('a cluster of one', () => {
     log.onLeadership((status) => heard.push(status));
     log.onLeadership(() => heard.push(log.status()))();
     disk.faults = { capacity: 0 };
-    expect(await codeOf(log.append(payload(1)))).toBe('outcome-unknown');
+    // More than the room that the log has made for itself.
+    expect(await codeOf(log.append(payload(1, 100_000)))).toBe('outcome-unknown');
     expect(await codeOf(log.append(payload(2)))).toBe('store-full');
     expect(heard).toHaveLength(1);
     expect(heard[0]).toMatchObject({ role: 'follower', failure: { code: 'store-full' } });

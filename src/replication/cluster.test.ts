@@ -78,7 +78,8 @@ describe('a cluster of one', () => {
     await log.append(bytes('x'));
     node.disk.faults = { capacity: 0 };
     const codes = await Promise.all(
-      ['y', 'z'].map((text) => log.append(bytes(text)).then(() => 'done', codeOf)),
+      // More than the room that the log has made for itself.
+      ['y', 'z'].map((text) => log.append(bytes(text.repeat(100_000))).then(() => 'done', codeOf)),
     );
     expect(codes).not.toContain('done');
     expect(log.status()).toMatchObject({ role: 'follower', leaderId: undefined });

@@ -3,7 +3,7 @@
 // A group is written only after the one before was fsynced, and a segment is made only after the one before was sealed with a fsynced mark.
 // So whatever follows a group, a head, a mark or a segment, proves that this group was durable. Damage before such proof is refused: an
 // acknowledged record is gone. Damage without any proof behind it can only concern the last group: it is cut, as a write that the crash
-// interrupted.
+// interrupted. Zeros at the end of the last segment are room that was made ahead, and nothing to cut.
 //
 // What cannot be told apart: while the log rests, a mark is written behind the last group, though not fsynced at once. If the machine loses
 // power before the mark reaches the disk AND the last group is damaged later, it looks as if it had never been finished. The same holds for
@@ -84,7 +84,9 @@ export function recoverSegment(
   const start = { logId, segment: number, end: HEADER_BYTES, marked: false, unproven: undefined };
   const tail = readGroups(state, { ...start, seed: seedOf(logId), sequence, chain }, path, bytes);
   const wholeTo = tail.end + (tail.marked ? HEAD_BYTES : 0);
-  const rest = bytes.length - wholeTo;
+  let end = bytes.length;
+  while (isLast && end > wholeTo && bytes[end - 1] === 0) end -= 1;
+  const rest = end - wholeTo;
   if (!isLast && (!tail.marked || rest > 0)) throw damaged(path, wholeTo, 'the segment is not whole');
   return { state, tail, cut: rest > 0 ? { path, offset: wholeTo, bytes: rest } : undefined };
 }

@@ -1,6 +1,6 @@
 // The bytes of the log on disk, version 1. Numbers are big-endian, checksums are CRC-32.
 //
-//   segment   a header of 128 bytes, then groups; one file, named by its number
+//   segment   a header of 128 bytes, then groups; one file, named by its number. The last one may end in zeros: room for further groups
 //   group     what was written and fsynced together: a head of 24 bytes, then items
 //   mark      a group without items
 //   item      a record, or a note about the log: its hard state, its base, a reset, or what its user wants kept with it

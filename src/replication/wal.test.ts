@@ -8,6 +8,7 @@ import { HEADER_BYTES, RECORD_BYTES_MAX } from './segment.ts';
 import { openWal, type Wal, type WalRecord } from './wal.ts';
 
 const DIRECTORY = '/log';
+const MARK_BYTES = 24;
 const random = seededRandom(1);
 
 function open(disk: FakeDisk, segmentBytes = 500): Promise<Wal> {
@@ -69,7 +70,9 @@ describe('damage', () => {
     const { disk, twins } = await sampleDisk(end);
     const paths = await segmentPaths(disk);
     expect(paths.length).toBeGreaterThan(2);
-    const counts = { refused: 0, cut: 0 };
+    const closed = (await sampleDisk('closed')).disk;
+    const groupsEnd = closed.contents(paths.at(-1)!).length - MARK_BYTES;
+    const counts = { refused: 0, cut: 0, room: 0 };
     for (const damagedPath of paths)
       for (let at = 0; at < disk.contents(damagedPath).length; at++) {
         const copy = disk.restart('synced', random);
@@ -85,10 +88,12 @@ describe('damage', () => {
         const opened = wal as Wal;
         expect(opened.cut?.path).toBe(paths.at(-1));
         expect(opened.cut!.offset).toBeLessThanOrEqual(at);
-        expect(difference(opened, twins.at(end === 'closed' ? -1 : -2)!)).toBeUndefined();
-        counts.cut += 1;
+        const isRoom = end === 'power off' && at >= groupsEnd;
+        expect(difference(opened, twins.at(end === 'closed' || isRoom ? -1 : -2)!)).toBeUndefined();
+        counts[isRoom ? 'room' : 'cut'] += 1;
       }
-    expect(counts.cut).toBe(end === 'closed' ? 24 : 24 + 2 * 52 + 40);
+    expect(counts.cut).toBe(end === 'closed' ? MARK_BYTES : 24 + 2 * 52 + 40);
+    expect(counts.room > 0).toBe(end === 'power off');
     expect(counts.refused).toBeGreaterThan(1000);
   });
 
@@ -198,6 +203,34 @@ describe('the log on disk', () => {
     await Promise.all(Array.from({ length: 100 }, (_, at) => wal.append([record(at + 1)])));
     expect(disk.syncs - before).toBe(1);
     expect(readAll(wal, 1)).toHaveLength(100);
+  });
+
+  it('makes room for small groups, which no opening takes for a write, and leaves none behind when it closes', async () => {
+    const disk = createFakeDisk();
+    const wal = await open(disk, 10_000);
+    const length = (): number => disk.contents(path(1)).length;
+    await wal.append([record(1)]);
+    const withRoom = length();
+    expect(withRoom).toBe(10_000);
+    for (let index = 2; index <= 20; index++) await wal.append([record(index)]);
+    expect(length()).toBe(withRoom);
+    for (const survival of ['synced', 'written', 'any'] as const) {
+      const after = disk.restart(survival, random);
+      for (let opening = 0; opening < 2; opening++) {
+        const again = await open(after, 10_000);
+        expect([again.cut, again.last.index]).toEqual([undefined, 20 + opening]);
+        await again.append([record(21 + opening)]);
+        await again.close();
+        expect(after.contents(path(1)).at(-1)).not.toBe(0);
+      }
+    }
+    // A write that the power interrupted shows in the room as it would at the end of the file.
+    const end = disk.contents(path(1)).findLastIndex((byte) => byte !== 0) + 1;
+    disk.damage(path(1), (bytes) => bytes.fill(1, end + 8, end + 50));
+    const torn = await open(disk.restart('synced', random), 10_000);
+    expect([torn.cut, torn.last.index]).toEqual([{ path: path(1), offset: end, bytes: 50 }, 20]);
+    await torn.close();
+    await wal.close();
   });
 
   it('shows nothing before it is durable', async () => {
