@@ -33,16 +33,14 @@ const headers = z.object({
 });
 
 export function addRoutes(app: App, node: Node, options: ReadOptions): void {
-  async function add(request: FastifyRequest, { eventDigests, events }: Events): Promise<Added> {
-    const key = requestKey(request);
-    const added = await node.add({ key, eventDigests, events: options.keepEvents ? events : undefined });
-    if (added.kind !== 'conflict') return added;
-    throw new QedError('key-reused', 'this idempotency key was used before, for other events');
+  function add(request: FastifyRequest, { eventDigests, events }: Events): Promise<Added> {
+    return node.add({ key: requestKey(request), eventDigests, events });
   }
 
   async function addOne(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const events = oneEvent(eventOf(request));
-    const { versionFirst, snapshotVersion } = await add(request, events);
+    const events = oneEvent(eventOf(request), options);
+    const { kind, versionFirst, snapshotVersion } = await add(request, events);
+    checkAdded(kind);
     const digest = encodeHex(events.eventDigests);
     const { json } = node.signed(snapshotVersion);
     return created(reply, `{"eventDigest":"${digest}","version":${versionFirst},"signedSnapshot":${json}}`);
@@ -53,7 +51,8 @@ export function addRoutes(app: App, node: Node, options: ReadOptions): void {
     reply: FastifyReply,
     events: Events,
   ): Promise<FastifyReply> {
-    const { versionFirst, count, snapshotVersion } = await add(request, events);
+    const { kind, versionFirst, count, snapshotVersion } = await add(request, events);
+    checkAdded(kind);
     const versions = `[${versionFirst},${versionFirst + count - 1}]`;
     const digests = digestsJson(events.eventDigests);
     const { json } = node.signed(snapshotVersion);
@@ -109,7 +108,12 @@ export function addRoutes(app: App, node: Node, options: ReadOptions): void {
   );
 }
 
-function eventOf(request: FastifyRequest): Uint8Array {
+function checkAdded(kind: Added['kind']): void {
+  if (kind === 'conflict')
+    throw new QedError('key-reused', 'this idempotency key was used before, for other events');
+}
+
+function eventOf(request: FastifyRequest): string | Uint8Array {
   checkMedia(request.mediaType, [JSON_TYPE, OCTETS]);
   const event = bytesOf(request.body);
   if (request.mediaType === JSON_TYPE) return readEvent(parseJson(event));

@@ -24,10 +24,9 @@ export async function buildApi(node: Node, options: ApiOptions): Promise<App> {
   proofRoutes(app, node);
   if (options.outbox) outboxRoutes(app, node, options.outbox);
   infoRoutes(app, node, options);
-  const tiles = { keepEvents, isPublic: !options.access().readsNeedKey };
-  tileRoutes(app, node, tiles);
+  tileRoutes(app, node, { isPublic: !options.access().readsNeedKey });
   await app.register((scope, _options, done) => {
-    rawAddRoute(scope, node, tiles);
+    rawAddRoute(scope, node, { keepEvents });
     done();
   });
   return app;

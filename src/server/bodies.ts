@@ -17,7 +17,7 @@ export const JSON_DEPTH_MAX = 8;
 export interface Events {
   /** 32 bytes each, one after the other. */
   readonly eventDigests: Uint8Array;
-  /** The events themselves, unless only digests came. */
+  /** The events themselves, where they are to be kept and more than digests came. */
   readonly events: readonly Uint8Array[] | undefined;
 }
 
@@ -67,15 +67,15 @@ function isDeep(bytes: Uint8Array): boolean {
   return false;
 }
 
-/** One event as JSON: text or base64. */
-export function readEvent(json: unknown): Uint8Array {
+/** One event as JSON: text, whose UTF-8 bytes are the event, or base64. */
+export function readEvent(json: unknown): string | Uint8Array {
   const body = checkForm(eventBody, json);
-  return 'event' in body ? textBytes(body.event, '"event"') : base64Bytes(body.eventBase64, '"eventBase64"');
+  return 'event' in body ? checkText(body.event, '"event"') : base64Bytes(body.eventBase64, '"eventBase64"');
 }
 
-export function oneEvent(event: Uint8Array): Events {
-  checkSize(event.length, 'the event');
-  return { eventDigests: digestOf(event), events: [event] };
+export function oneEvent(event: string | Uint8Array, { keepEvents }: ReadOptions): Events {
+  checkSize(event);
+  return { eventDigests: digestOf(event), events: keepEvents ? [bytesOfEvent(event)] : undefined };
 }
 
 /** {"events":[…]}: each item a text, or {"eventBase64":…}. Checked by hand: a schema for each of 10,000 items would cost more than hashing them. */
@@ -139,10 +139,9 @@ function digestAll(
   const events: Uint8Array[] = [];
   for (let at = 0; at < count; at++) {
     const event = read(at);
-    // A text that is this short in UTF-16 is short enough in UTF-8 as well, and most are.
-    if (event.length * 3 > EVENT_BYTES_MAX) checkSize(Buffer.byteLength(event), `event ${at}`);
+    checkSize(event, at);
     eventDigests.set(digestOf(event), at * DIGEST_BYTES);
-    if (keepEvents) events.push(typeof event === 'string' ? encodeUtf8(event) : event);
+    if (keepEvents) events.push(bytesOfEvent(event));
   }
   return { eventDigests, events: keepEvents ? events : undefined };
 }
@@ -157,9 +156,18 @@ function checkCount(count: number): void {
   }
 }
 
-function checkSize(bytes: number, what: string): void {
+/** `at` says which one of several it is. */
+function checkSize(event: string | Uint8Array, at?: number): void {
+  // A text that is this short in UTF-16 is short enough in UTF-8 as well, and most are.
+  if (event.length * 3 <= EVENT_BYTES_MAX) return;
+  const bytes = Buffer.byteLength(event);
   if (bytes <= EVENT_BYTES_MAX) return;
-  throw new QedError('body-too-large', `${what} has ${bytes} bytes; at most ${EVENT_BYTES_MAX} are taken`);
+  const name = at === undefined ? 'the event' : `event ${at}`;
+  throw new QedError('body-too-large', `${name} has ${bytes} bytes; at most ${EVENT_BYTES_MAX} are taken`);
+}
+
+function bytesOfEvent(event: string | Uint8Array): Uint8Array {
+  return typeof event === 'string' ? encodeUtf8(event) : event;
 }
 
 /** The digest of the bytes, or of the UTF-8 bytes of the text. */
@@ -167,13 +175,9 @@ export function digestOf(event: string | Uint8Array): Uint8Array {
   return nativeDigest(event);
 }
 
-function checkText(text: string, where: string): string {
+export function checkText(text: string, where: string): string {
   if (!isUnicode(text)) throw bad(`${where}: a lone surrogate is not text`);
   return text;
-}
-
-export function textBytes(text: string, where: string): Uint8Array {
-  return encodeUtf8(checkText(text, where));
 }
 
 /** Node's decoder takes many spellings; only the one that the encoder writes is taken here. */

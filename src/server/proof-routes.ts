@@ -5,7 +5,7 @@ import { formatIncremental, formatMembershipProof } from '../balloon/proof.ts';
 import { decodeDecimal, decodeHex, decodeUtf8, encodeBase64, encodeHex } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
-import { base64Bytes, bytesOf, checkMedia, digestOf, parseJson, textBytes } from './bodies.ts';
+import { base64Bytes, bytesOf, checkMedia, checkText, digestOf, parseJson } from './bodies.ts';
 import { checkForm } from './form.ts';
 import { JSON_TYPE, sendJson, type App } from './http.ts';
 import { type Node } from './node.ts';
@@ -157,7 +157,7 @@ function questionOf(request: FastifyRequest): unknown {
 
 function digestAsked(body: z.output<typeof membershipBody>): Uint8Array {
   if ('eventDigest' in body) return decodeHex(body.eventDigest, DIGEST_BYTES)!;
-  if ('event' in body) return digestOf(textBytes(body.event, '"event"'));
+  if ('event' in body) return digestOf(checkText(body.event, '"event"'));
   return digestOf(base64Bytes(body.eventBase64, '"eventBase64"'));
 }
 

@@ -6,7 +6,7 @@ import { gzip } from 'node:zlib';
 import { z } from 'zod';
 import { QedError } from '../errors.ts';
 import { parseTilePath } from '../history/served.ts';
-import { bytesOf, oneEvent } from './bodies.ts';
+import { bytesOf, oneEvent, type ReadOptions } from './bodies.ts';
 import { OCTETS, type App } from './http.ts';
 import { type Node } from './node.ts';
 import { octets, refusals } from './schemas.ts';
@@ -17,7 +17,6 @@ const FOR_EVER = 'max-age=31536000, immutable';
 const compress = promisify(gzip);
 
 export interface TileOptions {
-  readonly keepEvents: boolean;
   /** Whether shared caches may keep what is read. */
   readonly isPublic: boolean;
 }
@@ -70,7 +69,7 @@ export function tileRoutes(app: App, node: Node, { isPublic }: TileOptions): voi
 }
 
 /** Takes any body of any type as an event, and answers with its index alone. */
-export function rawAddRoute(app: App, node: Node, { keepEvents }: TileOptions): void {
+export function rawAddRoute(app: App, node: Node, options: ReadOptions): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
   app.post(
@@ -87,8 +86,7 @@ export function rawAddRoute(app: App, node: Node, { keepEvents }: TileOptions): 
     async (request, reply) => {
       const event = bytesOf(request.body);
       if (event.length === 0) throw new QedError('bad-request', 'the body is empty');
-      const { eventDigests, events } = oneEvent(event);
-      const added = await node.add({ key: undefined, eventDigests, events: keepEvents ? events : undefined });
+      const added = await node.add({ key: undefined, ...oneEvent(event, options) });
       return reply
         .header('content-type', TEXT)
         .header('cache-control', 'no-store')
