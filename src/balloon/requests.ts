@@ -129,6 +129,7 @@ export class Requests {
   }
 
   #writes(known: readonly Known[], requests: readonly Request[]): HistoryWrite[] {
+    if (known.length === 0) return [];
     const keys = new Map(requests.flatMap(({ key }) => (key ? [[encodeHex(key), key]] : [])));
     const puts = known.map(({ key, versionFirst, count, content }): HistoryWrite => {
       const value = concat(keys.get(key) ?? new Uint8Array(0), encodeU64(count), content);

@@ -28,12 +28,11 @@ export function encodeEntries({ eventDigests, hyperDigest, time }: EntryBatch): 
   assert(hyperDigest.length === DIGEST_BYTES, `a hyper digest of ${hyperDigest.length} bytes`);
   const count = eventDigests.length / DIGEST_BYTES;
   const entries = new Uint8Array(count * ENTRY_BYTES);
-  const shared = new Uint8Array(ENTRY_BYTES);
-  shared.set(hyperDigest, DIGEST_BYTES);
-  writeU64(shared, 2 * DIGEST_BYTES, time);
   for (let i = 0; i < count; i++) {
-    shared.set(eventDigests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES));
-    entries.set(shared, i * ENTRY_BYTES);
+    const at = i * ENTRY_BYTES;
+    entries.set(eventDigests.subarray(i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES), at);
+    entries.set(hyperDigest, at + DIGEST_BYTES);
+    writeU64(entries, at + 2 * DIGEST_BYTES, time);
   }
   return entries;
 }
