@@ -1,10 +1,11 @@
 // Who may do what: API keys with scopes. The node keeps only SHA-256 digests of keys; that is enough for keys that are long and random, as
 // `openssl rand -hex 32` makes them. A short key can be guessed from its digest, or by trying: `isGuessable` finds those worth a warning.
-import { hash as nodeHash, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type IncomingHttpHeaders } from 'node:http';
 import { decodeHex } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
+import { nativeDigest } from '../crypto/hash-node.ts';
 import { QedError } from '../errors.ts';
 
 /** `append` adds events, `read` asks questions, `admin` may do everything. */
@@ -27,7 +28,7 @@ const KEY_CHARS_MIN = 24;
 const SCOPES: readonly Scope[] = ['append', 'read', 'admin'];
 
 export function singleKey(key: string): ApiKey {
-  return { name: 'the key of --api-key', digest: digestOf(key), scopes: ['admin'] };
+  return { name: 'the key of --api-key', digest: nativeDigest(key), scopes: ['admin'] };
 }
 
 export function isGuessable(key: string): boolean {
@@ -103,13 +104,9 @@ function presentedKey(headers: IncomingHttpHeaders): string | undefined {
 }
 
 function findKey(keys: readonly ApiKey[], presented: string): ApiKey | undefined {
-  const digest = digestOf(presented);
+  const digest = nativeDigest(presented);
   return keys.reduce<ApiKey | undefined>(
     (found, key) => (timingSafeEqual(key.digest, digest) ? key : found),
     undefined,
   );
-}
-
-function digestOf(key: string): Uint8Array {
-  return nodeHash('sha256', key, 'buffer');
 }
