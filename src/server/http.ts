@@ -124,10 +124,8 @@ export async function createApp(options: AppOptions) {
   });
   app.addHook('onResponse', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'none';
-    metrics.requestSeconds.observe(
-      { route, method: request.method, status: reply.statusCode },
-      reply.elapsedTime / 1000,
-    );
+    const seconds = reply.elapsedTime / 1000;
+    metrics.requestSeconds.observe({ route, method: request.method, status: reply.statusCode, seconds });
     done();
   });
   if (limits.rateMax > 0) {
