@@ -52,29 +52,23 @@ async function untilReady(nodes: readonly TourNode[]): Promise<void> {
     );
     return seen.length === nodes.length && seen.every(({ isVoter }) => isVoter);
   };
-  await until(
-    'all are ready, with a vote',
-    async () => (await Promise.all(nodes.map(isSettled))).every((settled) => settled),
-    60_000,
+  await until('all are ready, with a vote', async () =>
+    (await Promise.all(nodes.map(isSettled))).every((settled) => settled),
   );
 }
 
 /** Of those that answer, the one that leads. */
 function leaderAmong(nodes: readonly TourNode[]): Promise<TourNode> {
-  return found(
-    'one leads',
-    async () => {
-      const infos = await Promise.all(
-        nodes.map(({ http }) => json(`http://127.0.0.1:${http}/info`).catch(() => undefined)),
-      );
-      return nodes[
-        infos.findIndex((info) =>
-          Object.entries(info ?? {}).some(([name, value]) => name === 'role' && value === 'leader'),
-        )
-      ];
-    },
-    60_000,
-  );
+  return found('one leads', async () => {
+    const infos = await Promise.all(
+      nodes.map(({ http }) => json(`http://127.0.0.1:${http}/info`).catch(() => undefined)),
+    );
+    return nodes[
+      infos.findIndex((info) =>
+        Object.entries(info ?? {}).some(([name, value]) => name === 'role' && value === 'leader'),
+      )
+    ];
+  });
 }
 
 function client(command: string, { http }: TourNode): Promise<Ran> {
@@ -94,72 +88,63 @@ async function expectVerified(event: string, nodes: readonly TourNode[]): Promis
   }
 }
 
-it(
-  'starts in any order, survives its leader, and takes back whoever comes back',
-  () =>
-    withTempDir(async (path) => {
-      createKeyFiles(join(path, 'key'), { name: 'log', type: LOG_KEY });
-      const leader = await startNode(path, 'node0', '--node-id node0');
-      const join0 = `--join-addr :${leader.management}`;
-      const others = [
-        await startNode(path, 'node1', `${join0} --node-id node1`),
-        await startNode(path, 'node2', `${join0} --node-id node2`),
-      ];
-      const nodes = [leader, ...others];
-      await untilReady(nodes);
-      expect((await client('add --event one', leader)).out).toContain('Verify: OK');
-      await expectVerified('one', nodes);
+it('starts in any order, survives its leader, and takes back whoever comes back', () =>
+  withTempDir(async (path) => {
+    createKeyFiles(join(path, 'key'), { name: 'log', type: LOG_KEY });
+    const leader = await startNode(path, 'node0', '--node-id node0');
+    const join0 = `--join-addr :${leader.management}`;
+    const others = [
+      await startNode(path, 'node1', `${join0} --node-id node1`),
+      await startNode(path, 'node2', `${join0} --node-id node2`),
+    ];
+    const nodes = [leader, ...others];
+    await untilReady(nodes);
+    expect((await client('add --event one', leader)).out).toContain('Verify: OK');
+    await expectVerified('one', nodes);
 
-      await leader.process.kill('SIGKILL');
-      const next = await leaderAmong(others);
-      expect(
-        (
-          await client(
-            'add --event two',
-            others.find((node) => node !== next)!,
-          )
-        ).out,
-      ).toContain('Verify: OK');
-      leader.process = processes.start(`start ${leader.flags}`);
-      await untilReady(nodes);
-      await expectVerified('two', nodes);
+    await leader.process.kill('SIGKILL');
+    const next = await leaderAmong(others);
+    expect(
+      (
+        await client(
+          'add --event two',
+          others.find((node) => node !== next)!,
+        )
+      ).out,
+    ).toContain('Verify: OK');
+    leader.process = processes.start(`start ${leader.flags}`);
+    await untilReady(nodes);
+    await expectVerified('two', nodes);
 
-      expect(await manage('leave node0', next)).toMatchObject({ exitCode: 0 });
-      expect((await manage('members', next)).out.split('\n')).toHaveLength(1 + 2 + 1);
-      await until('it has noticed', async () => !(await isReady(leader)));
-      await leader.process.kill('SIGTERM');
-      expect(leader.process.exitCode()).toBe(0);
-      leader.process = processes.start(
-        `rebuild ${leader.flags} --join-addr :${others[0]!.management},:${others[1]!.management}`,
-      );
-      await untilReady(nodes);
-      expect((await client('add --event three', leader)).out).toContain('Verify: OK');
-      await expectVerified('three', nodes);
+    expect(await manage('leave node0', next)).toMatchObject({ exitCode: 0 });
+    expect((await manage('members', next)).out.split('\n')).toHaveLength(1 + 2 + 1);
+    await until('it has noticed', async () => !(await isReady(leader)));
+    await leader.process.kill('SIGTERM');
+    expect(leader.process.exitCode()).toBe(0);
+    leader.process = processes.start(
+      `rebuild ${leader.flags} --join-addr :${others[0]!.management},:${others[1]!.management}`,
+    );
+    await untilReady(nodes);
+    expect((await client('add --event three', leader)).out).toContain('Verify: OK');
+    await expectVerified('three', nodes);
 
-      const snapshots = await Promise.all(
-        nodes.map(({ http }) => json(`http://127.0.0.1:${http}/snapshots/latest`)),
-      );
-      for (const snapshot of snapshots) expect(snapshot).toMatchObject({ snapshot: { version: 2 } });
-      const digests = snapshots.map(
-        (one) =>
-          JSON.stringify(one).match(/"historyDigest":"[0-9a-f]{64}","hyperDigest":"[0-9a-f]{64}"/)?.[0],
-      );
-      expect(new Set(digests).size).toBe(1);
-      await Promise.all(nodes.map(({ process }) => process.kill('SIGTERM')));
-      expect(nodes.map(({ process }) => process.exitCode())).toEqual([0, 0, 0]);
-    }),
-  120_000,
-);
+    const snapshots = await Promise.all(
+      nodes.map(({ http }) => json(`http://127.0.0.1:${http}/snapshots/latest`)),
+    );
+    for (const snapshot of snapshots) expect(snapshot).toMatchObject({ snapshot: { version: 2 } });
+    const digests = snapshots.map(
+      (one) => JSON.stringify(one).match(/"historyDigest":"[0-9a-f]{64}","hyperDigest":"[0-9a-f]{64}"/)?.[0],
+    );
+    expect(new Set(digests).size).toBe(1);
+    await Promise.all(nodes.map(({ process }) => process.kill('SIGTERM')));
+    expect(nodes.map(({ process }) => process.exitCode())).toEqual([0, 0, 0]);
+  }));
 
-it(
-  'stops with 0 while it waits for a cluster to join',
-  () =>
-    withTempDir(async (path) => {
-      createKeyFiles(join(path, 'key'), { name: 'log', type: LOG_KEY });
-      const node = await startNode(path, 'node0', `--join-addr :${await freePort()}`, 'warn');
-      await until('it tries', () => node.process.output().includes('could not join, try 2'), 30_000);
-      await node.process.kill('SIGTERM');
-      expect(node.process.exitCode()).toBe(0);
-    }),
-  60_000,
-);
+it('stops with 0 while it waits for a cluster to join', () =>
+  withTempDir(async (path) => {
+    createKeyFiles(join(path, 'key'), { name: 'log', type: LOG_KEY });
+    const node = await startNode(path, 'node0', `--join-addr :${await freePort()}`, 'warn');
+    await until('it tries', () => node.process.output().includes('could not join, try 2'));
+    await node.process.kill('SIGTERM');
+    expect(node.process.exitCode()).toBe(0);
+  }));

@@ -157,7 +157,7 @@ it('runs, shows itself, survives its leader, takes no stranger for a node, and l
   expect(await ok('stop')).toMatchObject({ nodes: [{ ending: 'was not running' }, {}, {}] });
   await ok('clean');
   expect(existsSync(directory)).toBe(false);
-}, 90_000);
+});
 
 /** Those that ended and are still to be buried by this process, which started them, soon are. */
 function isGone(pid: number): boolean {

@@ -69,18 +69,13 @@ function follow(child: ChildProcess): QedProcess {
 export async function untilAnswers(
   url: string,
   isWanted: (json: unknown) => boolean = () => true,
-  deadlineMs = 20_000,
 ): Promise<void> {
-  await until(
-    `${url} answers as wanted`,
-    async () => {
-      try {
-        const answer = await fetch(url, { signal: AbortSignal.timeout(2_000) });
-        return answer.ok && isWanted(await answer.json());
-      } catch {
-        return false;
-      }
-    },
-    deadlineMs,
-  );
+  await until(`${url} answers as wanted`, async () => {
+    try {
+      const answer = await fetch(url, { signal: AbortSignal.timeout(10_000) });
+      return answer.ok && isWanted(await answer.json());
+    } catch {
+      return false;
+    }
+  });
 }

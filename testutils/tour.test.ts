@@ -82,7 +82,7 @@ if (!ready) console.log('the tour is skipped: dist is not there, run npm run bui
         await stop(server);
       }
     });
-  }, 120_000);
+  });
 });
 
 /** `qed` on the path, ports of our own, and a home that is nobody's. */

@@ -1,9 +1,12 @@
 // Waiting in tests: for a condition, never for a time. A condition that does not come true in time fails the test and says what was waited for.
 
+/** Only a test that fails waits so long. Machines may be busy. */
+const DEADLINE_MS = 60_000;
+
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  deadlineMs = 10_000,
+  deadlineMs = DEADLINE_MS,
 ): Promise<void> {
   const end = performance.now() + deadlineMs;
   while (!(await condition())) {
@@ -16,7 +19,7 @@ export async function until(
 export async function found<Value>(
   what: string,
   look: () => Value | undefined | Promise<Value | undefined>,
-  deadlineMs = 10_000,
+  deadlineMs = DEADLINE_MS,
 ): Promise<Value> {
   let value: Value | undefined;
   await until(what, async () => (value = await look()) !== undefined, deadlineMs);

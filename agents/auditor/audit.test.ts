@@ -210,8 +210,7 @@ function withDisk(work: (path: string) => Promise<void>): Promise<void> {
   });
 }
 
-const reaches = (copy: Copy, size: number): Promise<void> =>
-  until(`size ${size}`, () => copy.size === size, 10_000);
+const reaches = (copy: Copy, size: number): Promise<void> => until(`size ${size}`, () => copy.size === size);
 
 function raised(at: World, kind: AlertInput['kind'], subject?: string): Promise<AlertInput> {
   return found(`${kind} ${subject ?? ''} among ${JSON.stringify(at.alerts)}`, () =>

@@ -2,7 +2,6 @@
 // another history.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { jest } from '@jest/globals';
 import { z } from 'zod';
 import { createKeyFiles } from '../../src/crypto/keys.ts';
 import { createLogSigner } from '../../src/crypto/signer.ts';
@@ -13,7 +12,6 @@ import { until } from '../../testutils/until.ts';
 
 const { start, killAll } = qedProcesses();
 afterEach(killAll);
-jest.setTimeout(90_000);
 
 const status = z.looseObject({
   log: z.looseObject({ how: z.string() }).nullable(),
@@ -88,6 +86,6 @@ it('watches the log through a kill, cosigns one history, and keeps evidence of a
     const path = join(directory, 'state', 'evidence', file!);
     expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ kind: 'split-view' });
     const checker = start(`client verify-evidence ${path} --vkey ${key.vkey}`);
-    await until('the verdict', () => !checker.isRunning(), 20_000);
+    await until('the verdict', () => !checker.isRunning());
     expect(checker.output()).toMatch(/split-view: example.org.log has signed two histories[^]*PROVEN/);
   }));

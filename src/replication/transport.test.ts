@@ -40,7 +40,7 @@ async function ask(
   method = 'GET',
   id = '1',
 ): Promise<{ status: number | undefined; body: string }> {
-  const socket = await connectTo(recordOf(node), await createCredentials(as.nodeKey), { timeoutMs: 2000 });
+  const socket = await connectTo(recordOf(node), await createCredentials(as.nodeKey), { timeoutMs: 20_000 });
   return new Promise((resolve, reject) => {
     const asked = request({
       method,
@@ -152,7 +152,7 @@ describe('the door for peers', () => {
       ),
     ];
     for (const frame of bad) {
-      const socket = await connectTo(recordOf(a), await createCredentials(b.nodeKey), { timeoutMs: 2000 });
+      const socket = await connectTo(recordOf(a), await createCredentials(b.nodeKey), { timeoutMs: 20_000 });
       const answer = drain(socket);
       const head = `POST /stream HTTP/1.1\r\nhost: x\r\nx-qed-member: ${own}\r\ntransfer-encoding: chunked\r\n\r\n`;
       socket.write(head + `${frame.length.toString(16)}\r\n`);

@@ -161,13 +161,13 @@ it('is one gossip: every node knows what the leader published, and the next lead
     };
     const hasPeer = async ({ addresses: { metricsAddr } }: Server): Promise<boolean> =>
       (await (await fetch(`http://${metricsAddr ?? ''}/metrics`)).text()).includes('\nqed_gossip_peers 1\n');
-    await until('they are connected', async () => (await hasPeer(a)) && (await hasPeer(b)), 20_000);
+    await until('they are connected', async () => (await hasPeer(a)) && (await hasPeer(b)));
     await addAnyhow([b], 'one');
-    await until('b knows of it', async () => (await published(b)).length === 1, 20_000);
+    await until('b knows of it', async () => (await published(b)).length === 1);
     expect((await published(b))[0]).toMatchObject({ snapshot: { version: 0 } });
     expect(await manage(a, '/transfer-leadership', { nodeId: 'b' })).toMatchObject({ status: 200 });
     await addAnyhow([a], 'two');
-    await until('a knows of it', async () => (await published(a)).length === 2, 20_000);
+    await until('a knows of it', async () => (await published(a)).length === 2);
   }));
 
 it('goes on without its leader, and takes it back without being told where the others are', () =>

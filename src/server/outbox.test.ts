@@ -59,9 +59,11 @@ it('publishes at once when idle', async () => {
   const at = world();
   const outbox = await open(at, { cadenceMs: 1 });
   const from = performance.now();
-  for (const version of [0, 1, 2]) await grow(at, outbox, version);
-  expect(performance.now() - from).toBeLessThan(500);
-  expect(at.sent).toEqual([0, 1, 2]);
+  const versions = Array.from({ length: 30 }, (_, version) => version);
+  for (const version of versions) await grow(at, outbox, version);
+  // If each waited for a second, or for the next repetition, it would be more.
+  expect(performance.now() - from).toBeLessThan(20_000);
+  expect(at.sent).toEqual(versions);
 });
 
 it('publishes only the newest, and not more often than its cadence, when busy', async () => {
@@ -210,11 +212,11 @@ it('says a state again soon that not all have cosigned who did before', async ()
   const complete = [false, true];
   const outbox = await open(at, {
     cadenceMs: 1,
-    repeatMs: 60_000,
+    repeatMs: 600_000,
     cosign: () => Promise.resolve({ lines: '', isComplete: complete.shift() ?? true }),
   });
   await grow(at, outbox, 2);
-  await until('it is repeated', () => at.sent.length === 2, 5_000);
+  await until('it is repeated', () => at.sent.length === 2);
   expect(complete).toEqual([]);
 });
 

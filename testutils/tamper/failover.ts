@@ -93,7 +93,6 @@ export async function failover(phaseMs = 5_000): Promise<Failover> {
       await untilAnswers(
         `http://${address}/status`,
         (answer) => (status.safeParse(answer).data?.verified.version ?? -1) >= last,
-        60_000,
       );
     }
     return { alerts: await noticedAt(store), events, verified: last };
