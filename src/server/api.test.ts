@@ -904,10 +904,13 @@ describe('the documents', () => {
 });
 
 describe('a node that cannot do its work', () => {
-  /** A store of which every value is damaged from some moment on. */
-  function damageable(): { options: TestNodeOptions; damage: () => void } {
+  /** A store of which every value is damaged from some moment on; `written` resolves when there are some. */
+  function damageable(): { options: TestNodeOptions; written: Promise<void>; damage: () => void } {
     let isDamaged = false;
+    let wrote = (): void => undefined;
+    const written = new Promise<void>((resolve) => (wrote = resolve));
     return {
+      written,
       damage: () => (isDamaged = true),
       options: {
         wrapStore: (store) => ({
@@ -917,18 +920,20 @@ describe('a node that cannot do its work', () => {
             if (isDamaged && value) value[0]! ^= 1;
             return value;
           },
+          write: (writes, options) => store.write(writes, options).then(wrote),
         }),
       },
     };
   }
 
   it('stops answering once it has read damaged bytes, and says so', async () => {
-    const { options, damage } = damageable();
+    const { options, written, damage } = damageable();
     const broken = await open(options);
     await addBulk(
       Array.from({ length: 600 }, (_, at) => `event ${at}`),
       broken,
     );
+    await written;
     damage();
     // The newest entries are in memory, so the damage has not shown yet.
     await ask({ url: '/snapshots/latest' }, schemas.signedSnapshotAnswer, 200, broken);
