@@ -12,6 +12,7 @@ import { encodeComparison } from '../balloon/record.ts';
 import { codeOf, codeOfPromise } from '../../testutils/code-of.ts';
 import { until } from '../../testutils/until.ts';
 import { seededRandom } from '../../testutils/random.ts';
+import { NATIVE } from '../../testutils/signed-log.ts';
 import { withTempDir } from '../../testutils/temp.ts';
 import { openTestNode, testDisks, type TestDisks } from '../../testutils/test-node.ts';
 import { digestOf } from './bodies.ts';
@@ -43,15 +44,19 @@ async function addWithReceipt(node: Node, event: string): Promise<Receipt> {
 /** Every event is provable at the version it got, and every snapshot ever seen is consistent with the present. */
 function checkReceipts(node: Node, receipts: readonly Receipt[]): void {
   const trust = trustIn(node);
-  const present = verifySignedSnapshot(formatSignedSnapshot(node.latest().signedSnapshot), trust).snapshot;
+  const present = verifySignedSnapshot(
+    formatSignedSnapshot(node.latest().signedSnapshot),
+    trust,
+    NATIVE,
+  ).snapshot;
   for (const { event, version, signed } of receipts) {
     const eventDigest = digestOf(event);
     const { proof, signed: now } = node.membership(eventDigest);
     const json = formatMembership({ proof, signedSnapshot: now.signedSnapshot });
-    expect(verifyMembership(json, { eventDigest }, trust)).toMatchObject({ exists: true, version });
-    const { snapshot } = verifySignedSnapshot(signed, trust);
+    expect(verifyMembership(json, { eventDigest }, trust, NATIVE)).toMatchObject({ exists: true, version });
+    const { snapshot } = verifySignedSnapshot(signed, trust, NATIVE);
     const growth = formatIncremental(node.incremental(snapshot.version, present.version));
-    verifyIncremental(growth, { start: snapshot, end: present });
+    verifyIncremental(growth, { start: snapshot, end: present }, NATIVE);
   }
 }
 
