@@ -29,5 +29,8 @@ export const modules: readonly Module[] = [
 /** What the command line needs: all commands when it does not begin with one, as when somebody asks for help. */
 export async function commandsFor([first = '']: readonly string[]): Promise<readonly Add[]> {
   const asked = modules.filter(({ names }) => names.includes(first));
-  return Promise.all((asked.length === 0 ? modules : asked).map(({ load }) => load()));
+  const adds: Add[] = [];
+  // One after the other: Jest mixes up modules that are loaded at once.
+  for (const { load } of asked.length === 0 ? modules : asked) adds.push(await load());
+  return adds;
 }
