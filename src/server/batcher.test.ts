@@ -83,14 +83,18 @@ it('sends the first request at once, and gathers what comes while it is on its w
   expect(proposals).toHaveLength(1);
   proposals[0]!.apply();
   expect(await first).toMatchObject({ versionFirst: 0, count: 1, snapshotVersion: 0 });
+  // Who was answered may go with them, within a turn.
+  await turn();
+  expect(proposals).toHaveLength(1);
+  later.push(batcher.add(request(1, 4)));
   await turn();
   expect(proposals).toHaveLength(2);
   expect(proposals[1]!.record).toMatchObject({ time: 7 });
-  expect(proposals[1]!.record.requests.map(({ eventDigests }) => eventDigests[0])).toEqual([1, 2, 3]);
+  expect(proposals[1]!.record.requests.map(({ eventDigests }) => eventDigests[0])).toEqual([1, 2, 3, 4]);
   proposals[1]!.apply();
   const answers = await Promise.all(later);
-  expect(answers.map(({ versionFirst }) => versionFirst)).toEqual([1, 3, 5]);
-  expect(answers.map(({ snapshotVersion }) => snapshotVersion)).toEqual([6, 6, 6]);
+  expect(answers.map(({ versionFirst }) => versionFirst)).toEqual([1, 3, 5, 7]);
+  expect(answers.map(({ snapshotVersion }) => snapshotVersion)).toEqual([7, 7, 7, 7]);
 });
 
 it('sends together what arrives together', async () => {
@@ -128,6 +132,7 @@ it('answers a full queue with busy, and takes nothing of the request', async () 
   expect(await codeOfPromise(batcher.add(request(1, 3)))).toBe('busy');
   proposals[0]!.apply();
   await first;
+  await turn();
   await turn();
   expect(proposals[1]!.record.requests).toHaveLength(1);
   proposals[1]!.apply();
@@ -173,6 +178,7 @@ it('answers everybody before it is closed, and takes nothing more', async () => 
   expect(await codeOfPromise(batcher.add(request(1, 3)))).toBe('store-closed');
   proposals[0]!.apply();
   await first;
+  await turn();
   await turn();
   expect(isClosed).toBe(false);
   proposals[1]!.apply();

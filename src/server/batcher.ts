@@ -1,5 +1,5 @@
 // Gathers adds into records. Nothing on its way: what is there goes at once. Otherwise requests gather until there is room for one more record
-// on its way, so the batches grow with the load by themselves, and no add ever waits for a timer.
+// on its way, and a turn of the event loop longer. So the batches grow with the load by themselves, and no add ever waits for a timer.
 //
 // Every request gets exactly one answer: what became of it together with the state after its record; or an error that says whether it may
 // still be logged (`outcome-unknown`) or never was (`busy`, and whatever refused the record before it was proposed).
@@ -81,12 +81,21 @@ export function createBatcher({ limits, now, propose, onRecord }: BatcherOptions
 
   /** At the end of this turn of the event loop: requests that arrived together go together. */
   function schedule(): void {
+    if (isScheduled || onTheWay >= limits.recordsMax) return;
+    isScheduled = true;
+    setImmediate(sendWaiting);
+  }
+
+  /** A turn later: whoever was just answered may have its next request on the way, and fewer records are less work for each request. */
+  function scheduleAfterAnswers(): void {
     if (isScheduled) return;
     isScheduled = true;
-    setImmediate(() => {
-      isScheduled = false;
-      while (onTheWay < limits.recordsMax && queue.length > 0) void send(queue.take());
-    });
+    setImmediate(() => setImmediate(sendWaiting));
+  }
+
+  function sendWaiting(): void {
+    isScheduled = false;
+    while (onTheWay < limits.recordsMax && queue.length > 0) void send(queue.take());
   }
 
   async function send(waiters: readonly Waiter[]): Promise<void> {
@@ -102,7 +111,7 @@ export function createBatcher({ limits, now, propose, onRecord }: BatcherOptions
     }
     for (const { timer } of waiters) clearTimeout(timer);
     onTheWay -= 1;
-    if (queue.length > 0) schedule();
+    if (queue.length > 0) scheduleAfterAnswers();
     else if (onTheWay === 0) closed?.();
   }
 
