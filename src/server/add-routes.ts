@@ -2,7 +2,7 @@
 import { type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { REQUEST_KEY_BYTES } from '../balloon/record.ts';
-import { decodeHex, encodeHex } from '../crypto/encoding.ts';
+import { decodeHex } from '../crypto/encoding.ts';
 import { DIGEST_BYTES } from '../crypto/hash.ts';
 import { QedError } from '../errors.ts';
 import { type Added } from './batcher.ts';
@@ -41,7 +41,7 @@ export function addRoutes(app: App, node: Node, options: ReadOptions): void {
     const events = oneEvent(eventOf(request), options);
     const { kind, versionFirst, snapshotVersion } = await add(request, events);
     checkAdded(kind);
-    const digest = encodeHex(events.eventDigests);
+    const digest = hexOf(events.eventDigests);
     const { json } = node.signed(snapshotVersion);
     return created(reply, `{"eventDigest":"${digest}","version":${versionFirst},"signedSnapshot":${json}}`);
   }
@@ -145,9 +145,13 @@ function requestKey(request: FastifyRequest): Uint8Array | undefined {
   );
 }
 
+function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
+}
+
 /** A list of hex strings, written in one go. */
 function digestsJson(digests: Uint8Array): string {
-  const hex = Buffer.from(digests.buffer, digests.byteOffset, digests.length).toString('hex');
+  const hex = hexOf(digests);
   const list: string[] = [];
   for (let at = 0; at < hex.length; at += 2 * DIGEST_BYTES) list.push(hex.slice(at, at + 2 * DIGEST_BYTES));
   return `["${list.join('","')}"]`;
