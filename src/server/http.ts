@@ -85,6 +85,7 @@ export async function createApp(options: AppOptions) {
     logController: new LogController({ disableRequestLogging: true }),
     // One logger for all requests: what is logged names the request itself, and a child for each costs more than the rest.
     childLoggerFactory: (parent) => parent,
+    // No log line and no answer names a request by a number.
     genReqId: () => '',
     bodyLimit: limits.bodyBytesMax,
     routerOptions: { maxParamLength: PARAM_CHARS_MAX },
